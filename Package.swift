@@ -1,0 +1,69 @@
+// swift-tools-version: 6.3
+// SPDX-License-Identifier: Apache-2.0
+
+import PackageDescription
+
+let package = Package(
+    name: "gyre",
+    products: [
+        .library(name: "Gyre", targets: ["Gyre"]),
+        .library(name: "GyreCore", targets: ["GyreCore"]),
+        .library(name: "GyreDispatch", targets: ["GyreDispatch"]),
+        .library(name: "GyreTasks", targets: ["GyreTasks"]),
+        .library(name: "GyreNet", targets: ["GyreNet"]),
+        .library(name: "GyreTesting", targets: ["GyreTesting"]),
+        .executable(name: "gyre-bench", targets: ["gyre-bench"]),
+    ],
+    traits: [
+        .trait(name: "IOUring", description: "The io_uring backend. Needs liburing (liburing-dev)."),
+        .default(enabledTraits: ["IOUring"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+    ],
+    targets: [
+        // The libraries, from the kernel upwards.
+        .target(
+            name: "CGyre",
+            cSettings: [.define("GYRE_IO_URING", .when(traits: ["IOUring"]))],
+            linkerSettings: [.linkedLibrary("uring", .when(traits: ["IOUring"]))]
+        ),
+        .target(name: "GyreCore", dependencies: ["CGyre"]),
+        .target(name: "GyreDispatch", dependencies: ["GyreCore"]),
+        .target(name: "GyreTasks", dependencies: ["GyreCore"]),
+        .target(name: "GyreNet", dependencies: ["GyreCore", "CGyre"]),
+        .target(name: "Gyre", dependencies: ["GyreCore", "GyreDispatch", "GyreTasks", "GyreNet"]),
+        .target(name: "GyreTesting", dependencies: ["GyreCore", "GyreNet"]),
+
+        // The benchmark: Gyre's servers, the raw C servers it is held against, and the load.
+        .executableTarget(
+            name: "gyre-bench",
+            dependencies: [
+                "Gyre", "CGyre",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            path: "Benchmarks/GyreBench"
+        ),
+        .executableTarget(name: "gyre-load", path: "Benchmarks/Load"),
+        .executableTarget(name: "gyre-peer-raw-epoll", path: "Benchmarks/RawEpoll"),
+        .executableTarget(
+            name: "gyre-peer-raw-io-uring",
+            path: "Benchmarks/RawIOUring",
+            cSettings: [.define("GYRE_IO_URING", .when(traits: ["IOUring"]))],
+            linkerSettings: [.linkedLibrary("uring", .when(traits: ["IOUring"]))]
+        ),
+    ],
+    swiftLanguageModes: [.v6],
+    cLanguageStandard: .c11
+)
+
+// The same checks everywhere, so that no target is laxer than its neighbour.
+for target in package.targets where target.type != .plugin {
+    target.swiftSettings =
+        (target.swiftSettings ?? []) + [
+            .enableUpcomingFeature("ExistentialAny"),  // SE-0335
+            .enableUpcomingFeature("MemberImportVisibility"),  // SE-0444
+            .enableUpcomingFeature("InternalImportsByDefault"),  // SE-0409
+            .enableUpcomingFeature("NonisolatedNonsendingByDefault"),  // SE-0461
+        ]
+}

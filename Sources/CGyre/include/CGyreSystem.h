@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#ifndef CGYRE_SYSTEM_H
+#define CGYRE_SYSTEM_H
+
+#include "CGyreNullability.h"
+
+#include <stdint.h>
+// Swift's Glibc module has neither of these; they come to Swift through this header.
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+// Waits for at most `nanoseconds`, for ever when negative. Nanosecond resolution where the kernel
+// has epoll_pwait2 (5.11), otherwise rounded up to a millisecond, so that nobody is woken early.
+// Returns the number of events, or -errno.
+int gyre_epoll_wait(
+    int epoll, struct epoll_event *_Nonnull events, int capacity, int64_t nanoseconds);
+
+// accept4, which Swift's Glibc module does not show (it is a GNU extension). Sets errno.
+int gyre_accept(int listener, int flags);
+
+// The GNU extension POLLRDHUP: the peer closed its sending side.
+enum { GYRE_POLLRDHUP = 0x2000 };
+
+#endif

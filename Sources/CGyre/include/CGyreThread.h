@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#ifndef CGYRE_THREAD_H
+#define CGYRE_THREAD_H
+
+#include "CGyreNullability.h"
+
+// The loop that runs on this thread, or NULL. Swift has no thread-local storage of its own. The
+// access is inline, so that asking costs one load: every scheduling call asks.
+extern __thread void *_Nullable gyre_thread_current_loop;
+
+static inline void *_Nullable gyre_current_loop(void) {
+    return gyre_thread_current_loop;
+}
+
+static inline void gyre_set_current_loop(void *_Nullable loop) {
+    gyre_thread_current_loop = loop;
+}
+
+#endif

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import GyreCore
+import GyreDispatch
+
+/// The one place that knows which backends there are.
+package enum BackendChoice {
+    /// The concrete policies, best first: what `automatic` tries.
+    static let candidates: [LoopPolicy] = [.ioUring, .epoll, .dispatch]
+
+    package static func makeBackend(
+        _ policy: LoopPolicy, _ operations: OperationTable
+    ) throws(LoopError) -> any LoopBackend {
+        switch policy {
+        case .ioUring:
+            #if IOUring
+            return try IOUringBackend(operations: operations)
+            #else
+            throw LoopError(
+                .policyUnavailable, operation: "io_uring",
+                detail: "this program was built without the trait IOUring")
+            #endif
+        case .epoll: return try EpollBackend(operations: operations)
+        case .dispatch: return try DispatchBackend(operations: operations)
+        case .automatic: preconditionFailure("automatic is resolved before a backend is made")
+        }
+    }
+
+    static func makeLoop(_ choice: LoopPolicy.Choice) throws(LoopError) -> Loop {
+        guard choice.policy == .automatic else { return try makeLoop(choice.policy, choice, []) }
+        var rejected: [LoopSelection.Rejection] = []
+        for candidate in candidates {
+            do throws(LoopError) {
+                return try makeLoop(candidate, choice, rejected)
+            } catch {
+                guard error.code == .policyUnavailable else { throw error }
+                rejected.append(
+                    LoopSelection.Rejection(policy: candidate.rawValue, reason: error))
+            }
+        }
+        let reasons = rejected.map { "\($0.policy): \($0.reason)" }.joined(separator: "; ")
+        throw LoopError(.policyUnavailable, operation: "automatic", detail: reasons)
+    }
+
+    private static func makeLoop(
+        _ policy: LoopPolicy, _ choice: LoopPolicy.Choice, _ rejected: [LoopSelection.Rejection]
+    ) throws(LoopError) -> Loop {
+        let selection = LoopSelection(
+            policy: policy.rawValue, requested: choice.policy.rawValue, origin: choice.origin,
+            rejected: rejected)
+        return try Loop(selection: selection) { operations throws(LoopError) in
+            try makeBackend(policy, operations)
+        }
+    }
+}

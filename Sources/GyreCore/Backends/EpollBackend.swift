@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CGyre
+import Glibc
+
+/// The loop on epoll.
+///
+/// A socket is registered once, for both directions and for edges: its first operation is the only
+/// one that costs an epoll_ctl. Descriptors that a user watches are registered for levels, and only
+/// for what is watched.
+package final class EpollBackend: LoopBackend {
+    package let name = "epoll"
+    package var waker: any LoopWaker { event }
+    package var socketFlags: CInt { Self.socketFlags }
+    package var descriptor: CInt? { epoll }
+
+    private static var socketFlags: CInt {
+        CInt(SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
+    }
+    private static var capacity: Int { 1024 }
+    private static var wakeData: UInt64 { .max }
+
+    /// How a descriptor stands in the interest list.
+    private enum Registration: Equatable {
+        case none, edges
+        case levels(UInt32)
+    }
+
+    private let operations: OperationTable
+    private let event: EventDescriptor
+    private let epoll: CInt
+    private let readiness: Readiness
+    private var registrations: [Registration] = []
+    // SAFETY: `events` owns room for `capacity` values; the kernel has filled `next ..< count`.
+    private let events: UnsafeMutablePointer<epoll_event>
+    private var count = 0
+    private var next = 0
+    private var isOpen = true
+
+    /// Makes an epoll instance. Throws ``LoopError/Code/policyUnavailable``.
+    package init(operations: OperationTable) throws(LoopError) {
+        self.operations = operations
+        event = try EventDescriptor()
+        epoll = epoll_create1(CInt(EPOLL_CLOEXEC))
+        guard epoll >= 0 else {
+            throw LoopError(.policyUnavailable, operation: "epoll_create1", errno: errno)
+        }
+        readiness = Readiness(operations: operations, socketFlags: Self.socketFlags)
+        events = .allocate(capacity: Self.capacity)
+        var wake = epoll_event(
+            events: EPOLLIN.rawValue | EPOLLET.rawValue, data: epoll_data(u64: Self.wakeData))
+        guard epoll_ctl(epoll, EPOLL_CTL_ADD, event.fd, &wake) == 0 else {
+            throw LoopError(.policyUnavailable, operation: "epoll_ctl", errno: errno)
+        }
+    }
+
+    deinit {
+        close()
+        events.deallocate()
+    }
+
+    package func submit(_ id: OperationID) {
+        guard let operation = operations[id], readiness.submit(id, operation) else { return }
+        let error = register(operation.fd)
+        if error != 0 { readiness.fail(id, operation, errno: error) }
+    }
+
+    package func cancel(_ id: OperationID) {
+        guard let operation = operations[id], readiness.cancel(id, operation) else { return }
+        // Narrows a watched level; failing means that the user closed the descriptor already.
+        _ = register(operation.fd)
+    }
+
+    package func wait(nanoseconds: Int64) {
+        guard next == count else { return }
+        next = 0
+        let result = gyre_epoll_wait(
+            epoll, events, CInt(Self.capacity), readiness.hasWork ? 0 : nanoseconds)
+        precondition(
+            result >= 0 || result == -EINTR, "epoll_wait: \(LoopError.text(errno: -result))")
+        count = max(0, Int(result))
+    }
+
+    package func deliver() {
+        // What is pending now is older than what the events add.
+        if readiness.hasWork { readiness.deliverPending { fd, _ in register(fd) } }
+        while next < count, !operations.isInterrupted {
+            let event = events[next]
+            next += 1
+            guard event.data.u64 != Self.wakeData else { continue }
+            readiness.deliver(Self.report(event)) { fd, _ in register(fd) }
+        }
+    }
+
+    package func closeDescriptor(_ fd: CInt) {
+        readiness.forget(fd)
+        if Int(fd) < registrations.count { registrations[Int(fd)] = .none }
+        // Closing removes it from the interest list, unless a child process still has a copy;
+        // the generation in its data keeps such reports from reaching anybody.
+        Glibc.close(fd)
+    }
+
+    package func close() {
+        guard isOpen else { return }
+        isOpen = false
+        Glibc.close(epoll)
+    }
+
+    private static func report(_ event: epoll_event) -> Readiness.Report {
+        var report = Readiness.Report(
+            fd: CInt(truncatingIfNeeded: event.data.u64 & 0xffff_ffff),
+            generation: UInt32(truncatingIfNeeded: event.data.u64 >> 32))
+        let hangUp = EPOLLRDHUP.rawValue | EPOLLHUP.rawValue | EPOLLERR.rawValue
+        report.isHungUp = event.events & hangUp != 0
+        report.isReadable = event.events & (EPOLLIN.rawValue | hangUp) != 0
+        report.isWritable =
+            event.events & (EPOLLOUT.rawValue | EPOLLHUP.rawValue | EPOLLERR.rawValue) != 0
+        return report
+    }
+
+    // MARK: The interest list
+
+    /// Brings the registration of `fd` in line with the operations on it. Returns 0 or errno.
+    private func register(_ fd: CInt) -> CInt {
+        while registrations.count <= Int(fd) { registrations.append(.none) }
+        let wanted = registration(for: fd)
+        let current = registrations[Int(fd)]
+        guard wanted != current else { return 0 }
+        registrations[Int(fd)] = wanted
+        let error =
+            switch (current, wanted) {
+            case (_, .none): control(EPOLL_CTL_DEL, fd, wanted)
+            case (.none, _): control(EPOLL_CTL_ADD, fd, wanted)
+            case (_, _): control(EPOLL_CTL_MOD, fd, wanted)
+            }
+        if error != 0 { registrations[Int(fd)] = .none }
+        return error
+    }
+
+    private func registration(for fd: CInt) -> Registration {
+        guard readiness.isPolled(fd) else { return .edges }
+        var mask: UInt32 = 0
+        if readiness.hasOperation(on: fd, .read) { mask |= EPOLLIN.rawValue | EPOLLRDHUP.rawValue }
+        if readiness.hasOperation(on: fd, .write) { mask |= EPOLLOUT.rawValue }
+        return mask == 0 ? .none : .levels(mask)
+    }
+
+    /// The user may have closed a watched descriptor, and its number may have come back: then the
+    /// kernel knows less, or more, than the registrations say.
+    private func control(_ command: CInt, _ fd: CInt, _ wanted: Registration) -> CInt {
+        var event = epoll_event()
+        event.data.u64 = UInt64(readiness.generation(of: fd)) << 32 | UInt64(fd)
+        switch wanted {
+        case .none: break
+        case .edges:
+            event.events =
+                EPOLLIN.rawValue | EPOLLOUT.rawValue | EPOLLRDHUP.rawValue | EPOLLET.rawValue
+        case .levels(let mask): event.events = mask
+        }
+        if epoll_ctl(epoll, command, fd, &event) == 0 { return 0 }
+        switch (command, errno) {
+        case (EPOLL_CTL_MOD, ENOENT): return control(EPOLL_CTL_ADD, fd, wanted)
+        case (EPOLL_CTL_ADD, EEXIST): return control(EPOLL_CTL_MOD, fd, wanted)
+        case (EPOLL_CTL_DEL, _): return 0
+        case (_, let number): return number
+        }
+    }
+}

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#if IOUring
+
+package import CGyre
+import Glibc
+
+/// The loop on an io_uring.
+///
+/// Operations go into the submission queue and reach the kernel with the enter that also waits: one
+/// system call a tick. Accepts and receives are multishot, so a connection that only reads costs no
+/// submission. Received bytes lie in buffers that the kernel picks from a ring that belongs to the
+/// loop; a buffer goes back as soon as the target has seen it, so an idle connection holds none.
+///
+/// Sockets stay blocking: on a non-blocking one the ring hands back EAGAIN instead of waiting
+/// (io_uring takes O_NONBLOCK for the wish not to wait, io_uring_enter(2)).
+package final class IOUringBackend: LoopBackend {
+    package let name = "io_uring"
+    package var waker: any LoopWaker { event }
+    package var socketFlags: CInt { CInt(SOCK_CLOEXEC.rawValue) }
+    package var descriptor: CInt? { gyre_ring_descriptor(ring) }
+
+    private enum Tag {
+        static let wake = UInt64.max
+        static let cancel = UInt64.max - 1
+    }
+
+    /// What could not be put into a full submission queue.
+    private enum Deferred {
+        case submit(OperationID)
+        case cancel(OperationID)
+    }
+
+    private let operations: OperationTable
+    private let event: EventDescriptor
+    private var deferred: [Deferred] = []
+    // SAFETY: `ring` is made in init and destroyed in close, after which the loop makes no call.
+    // `batch` owns room for `batchCapacity` values, those at `delivered ..< drained` initialized.
+    private let ring: OpaquePointer
+    private let batch: UnsafeMutablePointer<gyre_completion>
+    private static var batchCapacity: Int { 256 }
+    private var drained = 0
+    private var delivered = 0
+    private var isOpen = true
+
+    /// Makes a ring. Throws ``LoopError/Code/policyUnavailable`` with the kernel's reason.
+    package init(operations: OperationTable) throws(LoopError) {
+        self.operations = operations
+        event = try EventDescriptor()
+        var created: OpaquePointer?
+        var options = Self.options
+        let error = gyre_ring_create(&options, &created)
+        guard error == 0, let created else {
+            throw LoopError(
+                .policyUnavailable, operation: "io_uring", errno: -error,
+                detail: Self.reason(errno: -error))
+        }
+        ring = created
+        batch = .allocate(capacity: Self.batchCapacity)
+        armWake()
+    }
+
+    deinit {
+        close()
+        batch.deallocate()
+    }
+
+    package func submit(_ id: OperationID) {
+        guard let operation = operations[id] else { return }
+        if !encode(operation, id) { deferred.append(.submit(id)) }
+    }
+
+    package func cancel(_ id: OperationID) {
+        if !gyre_ring_cancel(ring, Tag.cancel, id.rawValue) { deferred.append(.cancel(id)) }
+    }
+
+    package func wait(nanoseconds: Int64) {
+        if !deferred.isEmpty { retryDeferred() }
+        let blocks = nanoseconds != 0 && deferred.isEmpty && delivered == drained
+        let error = gyre_ring_enter(ring, blocks, nanoseconds)
+        precondition(error == 0, "io_uring_enter: \(LoopError.text(errno: -error))")
+    }
+
+    package func deliver() {
+        while !operations.isInterrupted {
+            if delivered == drained {
+                drained = Int(gyre_ring_drain(ring, batch, UInt32(Self.batchCapacity)))
+                delivered = 0
+                if drained == 0 { break }
+            }
+            let completion = batch[delivered]
+            delivered += 1
+            deliver(completion)
+            if completion.returns_buffer { gyre_ring_return_buffer(ring, completion.buffer) }
+        }
+        gyre_ring_publish_buffers(ring)
+    }
+
+    package func closeDescriptor(_ fd: CInt) {
+        Glibc.close(fd)
+    }
+
+    package func close() {
+        guard isOpen else { return }
+        isOpen = false
+        // Requests keep pointers into memory of their targets. The kernel drops them all before
+        // the destroy returns the ring's memory; those of this thread run no more after it.
+        gyre_ring_destroy(ring)
+    }
+
+    // MARK: Submitting
+
+    private func encode(_ operation: Operation, _ id: OperationID) -> Bool {
+        switch operation.kind {
+        case .accept: operation.encodeAccept(id, flags: socketFlags, into: ring)
+        case .receive: operation.encodeReceive(id, into: ring)
+        case .send: operation.encodeSend(id, into: ring)
+        case .connect: operation.encodeConnect(id, into: ring)
+        case .poll: operation.encodePoll(id, into: ring)
+        }
+    }
+
+    private func armWake() {
+        _ = gyre_ring_poll(ring, Tag.wake, event.fd, UInt32(POLLIN), true)
+    }
+
+    private func retryDeferred() {
+        let waiting = deferred
+        deferred = []
+        for item in waiting {
+            switch item {
+            case .submit(let id): submit(id)
+            case .cancel(let id): if operations.isActive(id) { cancel(id) }
+            }
+        }
+    }
+
+    // MARK: Delivering
+
+    @inline(__always)
+    private func deliver(_ completion: gyre_completion) {
+        guard completion.user_data < Tag.cancel else {
+            if completion.user_data == Tag.wake, !completion.more { armWake() }
+            return
+        }
+        let id = OperationID(rawValue: completion.user_data)
+        if completion.more {
+            let count = completion.bytes == nil ? 0 : Int(completion.result)
+            let bytes = UnsafeRawBufferPointer(start: completion.bytes, count: count)
+            operations.complete(id, completion.result, more: true, bytes: bytes)
+        } else {
+            deliverLast(completion, id)
+        }
+    }
+
+    /// The kernel ends a multishot request also for reasons of its own (its completion queue
+    /// overflowed, no buffer was free). The operation goes on: it is armed anew. By then the buffers
+    /// of this batch are on their way back.
+    private func deliverLast(_ completion: gyre_completion, _ id: OperationID) {
+        guard let operation = operations[id] else { return }
+        let result = completion.result
+        let isOver =
+            switch operation.kind {
+            case .send, .connect: true
+            case .receive: result <= 0 && result != -ENOBUFS
+            case .accept, .poll: result < 0
+            }
+        guard !isOver else { return operations.complete(id, result) }
+        if result != -ENOBUFS {
+            let count = completion.bytes == nil ? 0 : Int(result)
+            let bytes = UnsafeRawBufferPointer(start: completion.bytes, count: count)
+            operations.complete(id, result, more: true, bytes: bytes)
+        }
+        // The target may have cancelled it meanwhile: then nothing is left in the kernel to say so.
+        guard let current = operations[id] else { return }
+        if current.isCancelled {
+            operations.complete(id, -ECANCELED)
+        } else {
+            submit(id)
+        }
+    }
+}
+
+extension IOUringBackend {
+    /// A small ring: memory for rings is limited to 8 MiB a user on many machines, and a full
+    /// submission queue only costs one more system call. The completion queue has room for a burst.
+    /// Few large buffers, filled piece by piece, keep large messages whole and small ones dense.
+    private static var options: gyre_ring_options {
+        gyre_ring_options(
+            submission_entries: 256, completion_entries: 2048,
+            incremental_buffer_count: 16, incremental_buffer_size: 1 << 20,
+            plain_buffer_count: 256, plain_buffer_size: 64 << 10)
+    }
+
+    /// What the kernel gave this ring.
+    package var features: gyre_ring_features { gyre_ring_features(ring) }
+
+    private static func reason(errno number: CInt) -> String {
+        switch number {
+        case ENOSYS: "the kernel has no io_uring, or one without multishot receive (before 6.0)"
+        case EPERM, EACCES:
+            "io_uring is refused: kernel.io_uring_disabled, a container or a seccomp profile"
+        case ENOMEM: "not enough locked memory: raise the memlock limit (ulimit -l)"
+        case EMFILE, ENFILE: "no descriptor left for a ring"
+        default: "the kernel refuses a ring"
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// What drives a loop: the contract between the tick and the kernel.
+///
+/// Completions first. *Submit* starts an operation, which finishes exactly once, also when it is
+/// cancelled; some kinds complete several times before, with ``Completion/more`` set. *Cancel* is a
+/// request: the operation's own last completion is the truth. Completions are handed out by
+/// ``deliver()`` only, never inside another call. Blocking and handing out are two calls, so that a
+/// loop can be stepped, embedded and faked.
+///
+/// All calls are made on the loop's thread; only ``waker`` is used from others.
+package protocol LoopBackend: AnyObject {
+    /// The name of the policy this backend serves.
+    var name: String { get }
+
+    /// Ends a wait from any thread.
+    var waker: any LoopWaker { get }
+
+    /// Flags for the sockets whose operations come here: non-blocking for readiness, blocking for
+    /// a ring, which would hand `EAGAIN` back instead of waiting.
+    var socketFlags: CInt { get }
+
+    /// A descriptor that is readable when ``deliver()`` would have something to do, or nil.
+    var descriptor: CInt? { get }
+
+    /// Starts the operation `id`, which is in the table the backend was made with.
+    func submit(_ id: OperationID)
+
+    /// Asks to end the operation `id` early.
+    func cancel(_ id: OperationID)
+
+    /// Blocks until something completed, `nanoseconds` have passed (for ever when negative, not at
+    /// all when zero) or the waker was called.
+    func wait(nanoseconds: Int64)
+
+    /// Hands what the last wait found to the targets. Stops when the table is interrupted, and
+    /// continues there at the next call.
+    func deliver()
+
+    /// Forgets and closes `fd`. No operation on it is active.
+    func closeDescriptor(_ fd: CInt)
+
+    /// Ends all operations without completions and gives back what the backend holds of the system.
+    func close()
+}
+
+/// The one part of a backend that other threads use.
+package protocol LoopWaker: AnyObject, Sendable {
+    /// Ends the current wait, or the next one when there is none.
+    func wake()
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CGyre
+import Glibc
+
+/// The signals a loop handles: a handler in C marks the signal and writes to an eventfd, which the
+/// loop watches like any descriptor. So a signal wakes a blocked loop on every policy, and its
+/// callback is an ordinary callback.
+final class SignalWatcher: OperationTarget {
+    private unowned let loop: Loop
+    private let event: EventDescriptor
+    private var handlers: [CInt: (body: () throws -> Void, site: CallSite)] = [:]
+
+    init(loop: Loop) throws(LoopError) {
+        self.loop = loop
+        event = try EventDescriptor()
+        _ = loop.submitPoll(.read, on: event.fd, target: self)
+    }
+
+    func add(
+        _ signal: CInt, site: CallSite, body: @escaping () throws -> Void
+    ) throws(LoopError) {
+        let error = gyre_signal_watch(signal, event.fd)
+        guard error == 0 else {
+            throw LoopError(
+                errno: -error, operation: "addSignalHandler",
+                detail: error == -EBUSY ? "another loop handles signal \(signal)" : nil)
+        }
+        handlers[signal] = (body, site)
+    }
+
+    func remove(_ signal: CInt) -> Bool {
+        guard handlers.removeValue(forKey: signal) != nil else { return false }
+        gyre_signal_unwatch(signal, false)
+        return true
+    }
+
+    func removeAll() {
+        for signal in handlers.keys { gyre_signal_unwatch(signal, true) }
+        handlers = [:]
+    }
+
+    func operationCompleted(_ completion: Completion) {
+        guard completion.result >= 0 else { return }
+        var count: eventfd_t = 0
+        eventfd_read(event.fd, &count)
+        // In the order of their numbers, as the kernel itself delivers them.
+        for signal in handlers.keys.sorted() where gyre_signal_take(signal) {
+            guard let handler = handlers[signal] else { continue }
+            loop.enqueue(.callback(handler.body), site: handler.site)
+        }
+    }
+}
+
+extension Loop {
+    /// Calls `body` on the loop's thread when the process receives `signal`.
+    ///
+    /// It runs as an ordinary callback, once for one or more signals that arrived together. A second
+    /// call for the same signal replaces the handler. A signal is handled by one loop at a time.
+    ///
+    /// - Throws: ``LoopError/Code/invalidSignal`` for a number that is no signal,
+    ///   ``LoopError/Code/uncatchableSignal`` for one that no program may catch,
+    ///   ``LoopError/Code/inUse`` when another loop handles it.
+    public func addSignalHandler(
+        _ signal: CInt, file: StaticString = #fileID, line: UInt = #line,
+        _ body: @escaping () throws -> Void
+    ) throws(LoopError) {
+        checkThread("addSignalHandler", instead: "handle.callSoonThreadSafe")
+        guard !isClosed else { throw LoopError(.closed, operation: "addSignalHandler") }
+        try checkCatchable(signal, "addSignalHandler")
+        let watcher: SignalWatcher
+        if let signals {
+            watcher = signals
+        } else {
+            watcher = try SignalWatcher(loop: self)
+            signals = watcher
+        }
+        try watcher.add(signal, site: CallSite(file: file, line: line), body: body)
+    }
+
+    /// Removes the handler of `signal` and gives the signal its default disposition.
+    ///
+    /// - Returns: Whether there was a handler.
+    /// - Throws: As ``addSignalHandler(_:file:line:_:)`` for numbers that cannot be handled.
+    @discardableResult
+    public func removeSignalHandler(_ signal: CInt) throws(LoopError) -> Bool {
+        checkThread("removeSignalHandler", instead: "handle.callSoonThreadSafe")
+        try checkCatchable(signal, "removeSignalHandler")
+        return signals?.remove(signal) ?? false
+    }
+
+    private func checkCatchable(_ signal: CInt, _ operation: String) throws(LoopError) {
+        guard signal > 0, signal < gyre_signal_count() else {
+            throw LoopError(
+                .invalidSignal, operation: operation,
+                detail: "\(signal) is not between 1 and \(gyre_signal_count() - 1)")
+        }
+        guard signal != SIGKILL, signal != SIGSTOP else {
+            throw LoopError(
+                .uncatchableSignal, operation: operation,
+                detail: "\(signal == SIGKILL ? "SIGKILL" : "SIGSTOP") cannot be caught")
+        }
+    }
+}

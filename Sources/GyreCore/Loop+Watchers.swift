@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+
+/// The descriptors a user watches with `addReader` and `addWriter`, and those that belong to
+/// transports and may not be watched.
+struct Watchers {
+    fileprivate var readers: [CInt: Watcher] = [:]
+    fileprivate var writers: [CInt: Watcher] = [:]
+    fileprivate var owned: [Bool] = []
+
+    fileprivate subscript(direction: Operation.Direction, fd: CInt) -> Watcher? {
+        get { direction == .read ? readers[fd] : writers[fd] }
+        set { if direction == .read { readers[fd] = newValue } else { writers[fd] = newValue } }
+    }
+}
+
+private final class Watcher: OperationTarget {
+    private unowned let loop: Loop
+    private let fd: CInt
+    private let direction: Operation.Direction
+    var body: (() throws -> Void)?
+    var site: CallSite
+    var id = OperationID.none
+
+    init(
+        loop: Loop, fd: CInt, direction: Operation.Direction, site: CallSite,
+        body: @escaping () throws -> Void
+    ) {
+        self.loop = loop
+        self.fd = fd
+        self.direction = direction
+        self.site = site
+        self.body = body
+    }
+
+    func operationCompleted(_ completion: Completion) {
+        guard let body else { return }
+        if completion.result >= 0 { return loop.run(body, site: site) }
+        // The kernel stopped watching, and nobody asked for it: the user closed the descriptor, or
+        // it cannot be watched.
+        self.body = nil
+        loop.watchers[direction, fd] = nil
+        let error = LoopError(errno: -completion.result, operation: "watch descriptor \(fd)")
+        loop.callExceptionHandler(
+            LoopExceptionContext(
+                message: "A watched descriptor failed", error: error, site: site))
+    }
+}
+
+extension Loop {
+    /// Calls `body` in every iteration in which `fd` is readable, for as long as it is.
+    ///
+    /// One reader for each descriptor: a second call replaces the callback. Reader and writer of the
+    /// same descriptor are independent. The descriptor stays the caller's, who removes the reader
+    /// before closing it.
+    ///
+    /// - Throws: ``LoopError`` when `fd` is not open, belongs to a transport, or is of a kind that
+    ///   is never waited for (a regular file or a directory).
+    public func addReader(
+        _ fd: CInt, file: StaticString = #fileID, line: UInt = #line,
+        _ body: @escaping () throws -> Void
+    ) throws(LoopError) {
+        try watch(fd, .read, CallSite(file: file, line: line), body)
+    }
+
+    /// Calls `body` in every iteration in which `fd` is writable, for as long as it is.
+    ///
+    /// As ``addReader(_:file:line:_:)``.
+    public func addWriter(
+        _ fd: CInt, file: StaticString = #fileID, line: UInt = #line,
+        _ body: @escaping () throws -> Void
+    ) throws(LoopError) {
+        try watch(fd, .write, CallSite(file: file, line: line), body)
+    }
+
+    /// Stops watching `fd` for reading. True when it was watched.
+    @discardableResult
+    public func removeReader(_ fd: CInt) -> Bool { unwatch(fd, .read) }
+
+    /// Stops watching `fd` for writing. True when it was watched.
+    @discardableResult
+    public func removeWriter(_ fd: CInt) -> Bool { unwatch(fd, .write) }
+
+    private func watch(
+        _ fd: CInt, _ direction: Operation.Direction, _ site: CallSite,
+        _ body: @escaping () throws -> Void
+    ) throws(LoopError) {
+        let operation = direction == .read ? "addReader" : "addWriter"
+        checkThread("addReader or addWriter", instead: "handle.callSoonThreadSafe")
+        guard !isClosed else { throw LoopError(.closed, operation: operation) }
+        try checkWatchable(fd, operation)
+        if let watcher = watchers[direction, fd] {
+            watcher.body = body
+            watcher.site = site
+            return
+        }
+        let watcher = Watcher(loop: self, fd: fd, direction: direction, site: site, body: body)
+        watchers[direction, fd] = watcher
+        watcher.id = submitPoll(direction, on: fd, target: watcher)
+    }
+
+    private func unwatch(_ fd: CInt, _ direction: Operation.Direction) -> Bool {
+        checkThread("removeReader or removeWriter", instead: "handle.callSoonThreadSafe")
+        guard let watcher = watchers[direction, fd] else { return false }
+        watchers[direction, fd] = nil
+        watcher.body = nil
+        cancel(watcher.id)
+        return true
+    }
+
+    /// The kinds of descriptor that are always ready are refused alike on every policy, where epoll
+    /// would refuse them and a ring report them for ever.
+    private func checkWatchable(_ fd: CInt, _ operation: String) throws(LoopError) {
+        var status = stat()
+        guard fstat(fd, &status) == 0 else { throw LoopError(errno: errno, operation: operation) }
+        let kind = status.st_mode & S_IFMT
+        guard kind != S_IFREG, kind != S_IFDIR else {
+            throw LoopError(
+                errno: EPERM, operation: operation,
+                detail: "a regular file or directory is always ready and cannot be watched")
+        }
+        guard !(Int(fd) < watchers.owned.count && watchers.owned[Int(fd)]) else {
+            throw LoopError(
+                .inUse, operation: operation, detail: "descriptor \(fd) belongs to a transport")
+        }
+    }
+
+    // MARK: Descriptors of transports
+
+    /// Marks `fd` as belonging to a transport or server of this loop.
+    package func claimDescriptor(_ fd: CInt) {
+        while watchers.owned.count <= Int(fd) { watchers.owned.append(false) }
+        watchers.owned[Int(fd)] = true
+    }
+
+    /// Closes a claimed descriptor. No operation on it is under way.
+    package func closeDescriptor(_ fd: CInt) {
+        if Int(fd) < watchers.owned.count { watchers.owned[Int(fd)] = false }
+        backend.closeDescriptor(fd)
+    }
+
+    // MARK: Operations
+
+    package func submit(_ operation: Operation, target: any OperationTarget) -> OperationID {
+        let id = operations.insert(operation, target: target)
+        backend.submit(id)
+        return id
+    }
+
+    /// Asks to end the operation. Its last completion still comes, later.
+    package func cancel(_ id: OperationID) {
+        guard let operation = operations[id], !operation.isCancelled else { return }
+        operations.markCancelled(id)
+        backend.cancel(id)
+    }
+}

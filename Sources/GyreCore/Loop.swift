@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CGyre
+
+/// An event loop: runs callbacks, timers and I/O on one thread.
+///
+/// A loop belongs to the thread that runs it. It is not `Sendable`: holding a `Loop` is the proof
+/// of being where it may be used, and what other threads need is its ``handle``. Calls from a
+/// foreign thread that slip through trap with a message.
+///
+/// Make one with a policy (`LoopPolicy.default.makeLoop()` in the module `Gyre`).
+public final class Loop {
+    /// The part of this loop that other threads may use.
+    public let handle: LoopHandle
+    /// Which loop this is and why: the policy that made it, and what was not usable.
+    public let selection: LoopSelection
+
+    package let operations: OperationTable
+    package let backend: any LoopBackend
+    package let clock: LoopClock
+
+    var ready = ReadyQueue()
+    var timers = TimerHeap()
+    private var due: [DueTimer] = []
+    private var nextDue = 0
+    private var mail = RingBuffer<LoopHandle.Mail>()
+
+    /// Whether the loop is inside a run.
+    public private(set) var isRunning = false
+    /// Whether ``close()`` was called.
+    public private(set) var isClosed = false
+    private var isStopping = false
+    /// Set together with the table's interruption, which is what is looked at.
+    private var fatalError: (any LoopFatalError)?
+    private var ticks: UInt64 = 0
+    private var readyMaximum = 0
+
+    var watchers = Watchers()
+    var signals: SignalWatcher?
+    var resources = ResourceList()
+    var inspection = Inspection()
+
+    package init(
+        selection: LoopSelection, clock: LoopClock = .monotonic,
+        makeBackend: (OperationTable) throws(LoopError) -> any LoopBackend
+    ) throws(LoopError) {
+        let operations = OperationTable()
+        self.operations = operations
+        self.selection = selection
+        self.clock = clock
+        backend = try makeBackend(operations)
+        handle = LoopHandle(waker: backend.waker)
+        handle.bind(to: address)
+    }
+
+    deinit { tearDown() }
+
+    // MARK: The tick
+
+    /// One iteration. Everything the loop ever does happens in one of these phases.
+    private func tick(mayBlock: Bool) {
+        ticks &+= 1
+        let now = updateClock()
+        runDueTimers(now: now)
+        runReadyCallbacks()
+        let limit = waitLimit(mayBlock: mayBlock)
+        wait(nanoseconds: limit)
+        backend.deliver()
+        collectMail()
+    }
+
+    /// Without timers nobody asks for the time.
+    @inline(__always)
+    private func updateClock() -> Int64 {
+        timers.count == 0 ? .min : clock.nowNanoseconds
+    }
+
+    /// Timers that are due leave the heap together, so that a timer made by one of them waits for
+    /// the next iteration; each can be cancelled until its turn comes.
+    private func runDueTimers(now: Int64) {
+        if timers.count > 0 { timers.popDue(now: now, into: &due) }
+        guard nextDue < due.count else { return }
+        while nextDue < due.count, !operations.isInterrupted {
+            let timer = due[nextDue]
+            nextDue += 1
+            if let (body, site) = timers.remove(slot: timer.slot, sequence: timer.sequence) {
+                run(body, site: site)
+            }
+        }
+        guard nextDue == due.count else { return }
+        due.removeAll(keepingCapacity: due.count <= 1024)
+        nextDue = 0
+    }
+
+    /// Runs what was ready when the phase began; what is scheduled meanwhile waits for the next
+    /// iteration, after a poll, so that nothing starves I/O.
+    private func runReadyCallbacks() {
+        var remaining = ready.count
+        if remaining > readyMaximum { readyMaximum = remaining }
+        while remaining > 0, !operations.isInterrupted {
+            remaining -= 1
+            let entry = ready.removeFirst()
+            switch entry.work {
+            case .callback(let body): run(body, site: entry.site)
+            case .remote(let body): run({ [self] in try body(self) }, site: entry.site)
+            case .cancelled: break
+            }
+        }
+    }
+
+    /// How long the wait may take: 0 not at all, negative for ever.
+    private func waitLimit(mayBlock: Bool) -> Int64 {
+        guard mayBlock, !isStopping, ready.isEmpty, nextDue == due.count,
+            !operations.isInterrupted
+        else { return 0 }
+        guard let deadline = timers.nextDeadline() else { return -1 }
+        if clock.jump(to: deadline) { return 0 }
+        return clock.isManual ? -1 : max(0, deadline.addingSaturated(-clock.nowNanoseconds))
+    }
+
+    /// Blocks the thread. Profilers show a loop that is idle here: do not rename or inline it.
+    @inline(never)
+    private func wait(nanoseconds: Int64) {
+        guard nanoseconds != 0 else { return backend.wait(nanoseconds: 0) }
+        backend.wait(nanoseconds: handle.prepareToSleep() ? nanoseconds : 0)
+        handle.wokeUp()
+    }
+
+    private func collectMail() {
+        guard handle.takeMail(into: &mail) else { return }
+        while !mail.isEmpty {
+            let item = mail.removeFirst()
+            _ = ready.append(.remote(item.body), site: item.site)
+        }
+    }
+
+    // MARK: Running
+
+    /// Runs the loop until ``stop()``.
+    ///
+    /// A stop that was asked for before makes it run what is ready once, and return.
+    ///
+    /// - Throws: ``LoopError`` when the loop is running or closed, or another loop runs on this
+    ///   thread; or the ``LoopFatalError`` that a callback threw.
+    public func runForever() throws {
+        try runTicks {
+            repeat { tick(mayBlock: true) } while !isStopping && fatalError == nil
+        }
+    }
+
+    /// Runs one iteration.
+    ///
+    /// ``LoopRunMode/once`` blocks until there is something to do, and does it;
+    /// ``LoopRunMode/noWait`` does what there is and never blocks.
+    ///
+    /// - Throws: As ``runForever()``.
+    public func run(_ mode: LoopRunMode) throws {
+        try runTicks {
+            tick(mayBlock: mode == .once)
+            guard mode == .once, fatalError == nil else { return }
+            // What the wait was for happens in the same run: a timer that came due, a call from
+            // another thread.
+            runDueTimers(now: updateClock())
+            runReadyCallbacks()
+        }
+    }
+
+    /// Ends the run after the current batch of callbacks.
+    ///
+    /// Callbacks that the batch schedules stay queued for the next run.
+    public func stop() {
+        checkThread("stop", instead: "handle.callSoonThreadSafe { $0.stop() }")
+        isStopping = true
+    }
+
+    private func runTicks(_ ticks: () -> Void) throws {
+        guard !isClosed else { throw LoopError(.closed, operation: "run") }
+        guard !isRunning else { throw LoopError(.alreadyRunning, operation: "run") }
+        guard gyre_current_loop() == nil else {
+            throw LoopError(
+                .alreadyRunning, operation: "run", detail: "another loop runs on this thread")
+        }
+        isRunning = true
+        gyre_set_current_loop(UnsafeMutableRawPointer(bitPattern: address))
+        ticks()
+        gyre_set_current_loop(nil)
+        isRunning = false
+        isStopping = false
+        if let error = fatalError {
+            fatalError = nil
+            operations.isInterrupted = false
+            throw error
+        }
+    }
+
+    /// Leaves the run at once with `error`. What is queued stays.
+    func interrupt(_ error: any LoopFatalError) {
+        guard fatalError == nil else { return }
+        fatalError = error
+        operations.isInterrupted = true
+    }
+
+    // MARK: Closing
+
+    /// Closes the loop: queued callbacks and timers are dropped unrun and release what they hold,
+    /// transports and servers close their descriptors, signals get their dispositions back.
+    ///
+    /// Closing twice does nothing.
+    ///
+    /// - Throws: ``LoopError/Code/alreadyRunning`` when the loop is running.
+    public func close() throws(LoopError) {
+        guard !isRunning else {
+            throw LoopError(.alreadyRunning, operation: "close", detail: "stop the loop first")
+        }
+        tearDown()
+    }
+
+    private func tearDown() {
+        guard !isClosed else { return }
+        isClosed = true
+        handle.close()
+        signals?.removeAll()
+        signals = nil
+        backend.close()
+        resources.closeAll()
+        operations.removeAll()
+        watchers = Watchers()
+        timers = TimerHeap()
+        ready = ReadyQueue()
+        due = []
+        nextDue = 0
+    }
+
+    // MARK: Where and what
+
+    // SAFETY: the address is stored in the thread's slot only while the loop runs, and the run
+    // itself keeps the loop alive.
+
+    /// The loop that runs on this thread, or nil outside a run.
+    public static var current: Loop? {
+        guard let pointer = gyre_current_loop() else { return nil }
+        return Unmanaged<Loop>.fromOpaque(pointer).takeUnretainedValue()
+    }
+
+    /// The loop that runs on this thread. Traps outside a run.
+    public static var running: Loop {
+        guard let loop = current else {
+            preconditionFailure("Loop.running: no loop runs on this thread; use Loop.current")
+        }
+        return loop
+    }
+
+    private var address: UInt {
+        UInt(bitPattern: Unmanaged.passUnretained(self).toOpaque())
+    }
+
+    /// Traps when the loop runs on another thread than the caller's.
+    @inline(__always)
+    package func checkThread(_ operation: StaticString, instead: StaticString) {
+        if isRunning, UInt(bitPattern: gyre_current_loop()) != address {
+            Loop.failWrongThread(operation, instead)
+        }
+    }
+
+    @inline(never)
+    private static func failWrongThread(_ operation: StaticString, _ instead: StaticString) -> Never {
+        preconditionFailure(
+            "\(operation) was called from another thread than the one the loop runs on; "
+                + "use \(instead)")
+    }
+
+    /// What the loop has done so far. Cheap to read.
+    public var statistics: LoopStatistics {
+        let counts = handle.counts
+        return LoopStatistics(
+            ticks: ticks,
+            submissions: operations.submitted,
+            completions: operations.completed,
+            threadSafeCalls: counts.received,
+            wakeUpsSent: counts.wakeUps,
+            wakeUpsElided: counts.received - counts.wakeUps,
+            readyCount: ready.count,
+            readyMaximum: max(readyMaximum, ready.count),
+            timerCount: timers.count,
+            timerStorage: timers.storedCount,
+            operationCount: operations.active,
+            longestCallback: inspection.longestCallback)
+    }
+}
+
+@available(*, unavailable)
+extension Loop: Sendable {}
+
+/// How much of the loop one ``Loop/run(_:)`` runs.
+public enum LoopRunMode: Sendable {
+    /// Blocks until there is something to do, and does it.
+    case once
+    /// Does what there is to do now.
+    case noWait
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CGyre
+import Synchronization
+
+/// The part of a loop that every thread may use.
+///
+/// A ``Loop`` belongs to its thread and cannot leave it; its handle can go anywhere. It may outlive
+/// the loop: calls then throw ``LoopError/Code/closed``.
+public final class LoopHandle: Sendable {
+    struct Mail: Sendable {
+        let body: @Sendable (Loop) throws -> Void
+        let site: CallSite
+    }
+
+    private struct Inbox: ~Copyable, Sendable {
+        var mail = RingBuffer<Mail>()
+        var isClosed = false
+        var received: UInt64 = 0
+    }
+
+    private let inbox = Mutex(Inbox())
+    /// Mail waits. Written under the lock; read without it once a tick.
+    private let hasMail = Atomic(false)
+    /// The loop blocks, or is about to.
+    ///
+    /// The protocol: the loop sets this and then looks at `hasMail`; who sends sets `hasMail` and
+    /// then looks at this. Both in one total order, so at least one of them sees the other, and a
+    /// wake-up is sent only when the loop really sleeps. Whoever clears it sends the wake-up.
+    private let isSleeping = Atomic(false)
+    private let wakeUpsSent = Atomic<UInt64>(0)
+    private let waker: any LoopWaker
+    /// Tells whether the loop that runs on a thread is this one. Never followed.
+    private let loopAddress = Atomic<UInt>(0)
+
+    init(waker: any LoopWaker) {
+        self.waker = waker
+    }
+
+    /// Schedules `body` on the loop's thread, which it wakes if it is blocked.
+    ///
+    /// Runs in the order of the calls of one thread, in a later iteration. On the loop's own thread
+    /// this is ``Loop/callSoon(file:line:_:)``.
+    ///
+    /// - Throws: ``LoopError/Code/closed`` when the loop is closed; `body` is then dropped.
+    /// - Important: Callable from any thread. `body` is handed the loop, so it need not capture it.
+    public func callSoonThreadSafe(
+        file: StaticString = #fileID, line: UInt = #line,
+        _ body: @escaping @Sendable (Loop) throws -> Void
+    ) throws(LoopError) {
+        let site = CallSite(file: file, line: line)
+        if let loop = Loop.current, loop.handle === self {
+            return loop.enqueue(.remote(body), site: site)
+        }
+        try send(Mail(body: body, site: site))
+    }
+
+    /// Whether the caller is on the thread on which the loop runs right now.
+    public var isOnLoop: Bool {
+        let current = gyre_current_loop()
+        return current != nil
+            && UInt(bitPattern: current) == loopAddress.load(ordering: .relaxed)
+    }
+
+    private func send(_ mail: Mail) throws(LoopError) {
+        let (isOpen, isFirst) = inbox.withLock { inbox in
+            guard !inbox.isClosed else { return (false, false) }
+            let isFirst = inbox.mail.isEmpty
+            inbox.mail.append(mail)
+            inbox.received &+= 1
+            if isFirst { hasMail.store(true, ordering: .sequentiallyConsistent) }
+            return (true, isFirst)
+        }
+        guard isOpen else { throw LoopError(.closed, operation: "callSoonThreadSafe") }
+        // Who finds mail there leaves the waking to the one who brought the first.
+        guard isFirst, isSleeping.load(ordering: .sequentiallyConsistent),
+            isSleeping.exchange(false, ordering: .acquiringAndReleasing)
+        else { return }
+        wakeUpsSent.wrappingAdd(1, ordering: .relaxed)
+        waker.wake()
+    }
+
+    // MARK: The loop's side
+
+    /// Announces a blocking wait. False when there is mail, and the loop must not block.
+    func prepareToSleep() -> Bool {
+        isSleeping.store(true, ordering: .sequentiallyConsistent)
+        guard hasMail.load(ordering: .sequentiallyConsistent) else { return true }
+        isSleeping.store(false, ordering: .relaxed)
+        return false
+    }
+
+    func wokeUp() {
+        isSleeping.store(false, ordering: .relaxed)
+    }
+
+    /// Exchanges the inbox for `mail`, which is empty. False when there was nothing.
+    func takeMail(into mail: inout RingBuffer<Mail>) -> Bool {
+        guard hasMail.load(ordering: .acquiring) else { return false }
+        inbox.withLock { inbox in
+            swap(&inbox.mail, &mail)
+            hasMail.store(false, ordering: .relaxed)
+        }
+        return true
+    }
+
+    func bind(to address: UInt) {
+        loopAddress.store(address, ordering: .relaxed)
+    }
+
+    /// Refuses further mail and drops what is there.
+    func close() {
+        var dropped = RingBuffer<Mail>(capacity: 1)
+        inbox.withLock { inbox in
+            inbox.isClosed = true
+            swap(&inbox.mail, &dropped)
+            hasMail.store(false, ordering: .relaxed)
+        }
+    }
+
+    /// How many calls came from other threads, and how many of them cost a wake-up.
+    var counts: (received: UInt64, wakeUps: UInt64) {
+        (inbox.withLock { $0.received }, wakeUpsSent.load(ordering: .relaxed))
+    }
+}
+
+extension LoopHandle: Equatable, Hashable {
+    /// Whether both belong to the same loop.
+    public static func == (left: LoopHandle, right: LoopHandle) -> Bool { left === right }
+
+    /// Feeds the identity of the loop into `hasher`.
+    public func hash(into hasher: inout Hasher) { hasher.combine(ObjectIdentifier(self)) }
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The operations under way, in a slab.
+///
+/// The hot path of the loop: a completion is one look-up here and one call.
+package final class OperationTable {
+    private struct Slot {
+        var operation: Operation
+        /// Even while the slot is in use. Identifiers are only made of even ones.
+        var generation: UInt32
+        /// Who is told. Held until the last completion, and with it all the operation points into.
+        var target: (any OperationTarget)?
+    }
+
+    // SAFETY: `slots` owns room for `capacity` slots, all initialized; those in use have a target.
+    // Growing moves the slab, so no pointer into it outlives the call that made it. Only the loop's
+    // thread touches it.
+    private var slots: UnsafeMutablePointer<Slot>
+    private var capacity: Int
+    private var free: [UInt32] = []
+
+    /// Operations submitted and completions delivered since the loop was made.
+    package private(set) var submitted: UInt64 = 0
+    package private(set) var completed: UInt64 = 0
+    /// Operations whose last completion is still to come.
+    package private(set) var active = 0
+    /// A callback threw a fatal error: backends stop delivering and keep the rest for the next run.
+    package var isInterrupted = false
+
+    package init(capacity: Int = 64) {
+        slots = .allocate(capacity: capacity)
+        self.capacity = 0
+        addSlots(upTo: capacity)
+    }
+
+    deinit {
+        slots.deinitialize(count: capacity)
+        slots.deallocate()
+    }
+
+    package func insert(_ operation: Operation, target: any OperationTarget) -> OperationID {
+        if free.isEmpty { grow() }
+        let slot = Int(free.removeLast())
+        let generation = slots[slot].generation &+ 1
+        slots[slot].generation = generation
+        slots[slot].operation = operation
+        slots[slot].target = target
+        submitted &+= 1
+        active += 1
+        return OperationID(slot: slot, generation: generation)
+    }
+
+    /// The operation, or nil after its last completion.
+    @inline(__always)
+    package subscript(id: OperationID) -> Operation? {
+        isActive(id) ? slots[id.slot].operation : nil
+    }
+
+    @inline(__always)
+    package func isActive(_ id: OperationID) -> Bool {
+        id.slot < capacity && slots[id.slot].generation == id.generation
+    }
+
+    package func markCancelled(_ id: OperationID) { slots[id.slot].operation.isCancelled = true }
+    package func markUnderWay(_ id: OperationID) { slots[id.slot].operation.isUnderWay = true }
+
+    package var activeIDs: [OperationID] {
+        (0..<capacity).filter { slots[$0].target != nil }
+            .map { OperationID(slot: $0, generation: slots[$0].generation) }
+    }
+
+    /// Tells the target of `id`. The last completion frees the slot first, so that the target can
+    /// submit again from inside the call.
+    @inline(__always)
+    package func complete(
+        _ id: OperationID, _ result: CInt, more: Bool = false,
+        bytes: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
+    ) {
+        guard isActive(id) else { return }
+        completed &+= 1
+        let slot = id.slot
+        let kind = slots[slot].operation.kind
+        let target: any OperationTarget
+        if more {
+            target = slots[slot].target.unsafelyUnwrapped
+        } else {
+            target = slots[slot].target.take().unsafelyUnwrapped
+            slots[slot].generation &+= 1
+            free.append(UInt32(truncatingIfNeeded: slot))
+            active -= 1
+        }
+        target.operationCompleted(
+            Completion(id: id, kind: kind, result: result, more: more, bytes: bytes))
+    }
+
+    /// Frees every slot without telling anybody. For a loop that closes, after its backend has.
+    package func removeAll() {
+        for id in activeIDs {
+            // The target may be released here and run its deinit: the slot is consistent first.
+            let target = slots[id.slot].target.take()
+            slots[id.slot].generation &+= 1
+            free.append(UInt32(id.slot))
+            active -= 1
+            _ = consume target
+        }
+    }
+
+    private func grow() {
+        let larger = UnsafeMutablePointer<Slot>.allocate(capacity: capacity * 2)
+        larger.moveInitialize(from: slots, count: capacity)
+        slots.deallocate()
+        slots = larger
+        addSlots(upTo: capacity * 2)
+    }
+
+    private func addSlots(upTo newCapacity: Int) {
+        for slot in (capacity..<newCapacity).reversed() {
+            (slots + slot).initialize(
+                to: Slot(
+                    operation: Operation(kind: .poll, fd: -1, direction: .read), generation: 1))
+            // Slot 0 stays empty, so that no operation is ever numbered zero.
+            if slot > 0 { free.append(UInt32(slot)) }
+        }
+        capacity = newCapacity
+    }
+}

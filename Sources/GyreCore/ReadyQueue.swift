@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// One thing for the loop to run.
+struct ReadyEntry {
+    enum Work {
+        case callback(() throws -> Void)
+        /// Scheduled from another thread; is handed the loop.
+        case remote(@Sendable (Loop) throws -> Void)
+        case cancelled
+    }
+
+    var work: Work
+    let site: CallSite
+}
+
+/// The callbacks that are ready, in order.
+///
+/// The position of an entry is its name for life, so a handle can find and cancel it without a
+/// table of handles.
+struct ReadyQueue: ~Copyable {
+    private var entries = RingBuffer<ReadyEntry>(capacity: 64)
+
+    @inline(__always)
+    var count: Int { entries.count }
+    @inline(__always)
+    var isEmpty: Bool { entries.isEmpty }
+
+    /// Adds an entry behind the others and returns its position.
+    @inline(__always)
+    mutating func append(_ work: consuming ReadyEntry.Work, site: CallSite) -> UInt64 {
+        entries.append(ReadyEntry(work: work, site: site))
+        return entries.tail &- 1
+    }
+
+    @inline(__always)
+    mutating func removeFirst() -> ReadyEntry { entries.removeFirst() }
+
+    func contains(_ position: UInt64) -> Bool {
+        guard position >= entries.head, position < entries.tail else { return false }
+        if case .cancelled = entries[position].work { return false }
+        return true
+    }
+
+    /// Empties the entry if it still waits, and hands back what it held, so that the caller
+    /// releases that when the queue is consistent again.
+    mutating func cancel(_ position: UInt64) -> ReadyEntry? {
+        guard contains(position) else { return nil }
+        let entry = entries[position]
+        entries[position].work = .cancelled
+        return entry
+    }
+}

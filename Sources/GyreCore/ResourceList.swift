@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Something that holds a descriptor and must give it back when its loop closes.
+package protocol LoopResource: AnyObject {
+    /// The loop closes: close the descriptor, drop references, call nobody.
+    func loopDidClose()
+}
+
+/// The open transports and servers of a loop. It keeps them alive: a connection lives until it is
+/// closed, not until its last reference goes.
+struct ResourceList {
+    private var resources: [(any LoopResource)?] = []
+    private var free: [Int32] = []
+
+    var count: Int { resources.count - free.count }
+
+    mutating func insert(_ resource: any LoopResource) -> Int32 {
+        if let index = free.popLast() {
+            resources[Int(index)] = resource
+            return index
+        }
+        resources.append(resource)
+        return Int32(resources.count - 1)
+    }
+
+    /// Hands the resource back, so that the caller releases it when the list is consistent again.
+    mutating func remove(_ index: Int32) -> (any LoopResource)? {
+        free.append(index)
+        return resources[Int(index)].take()
+    }
+
+    mutating func closeAll() {
+        let open = resources
+        resources = []
+        free = []
+        for resource in open { resource?.loopDidClose() }
+    }
+}
+
+extension Loop {
+    /// Keeps `resource` until it is unregistered or the loop closes.
+    package func register(_ resource: any LoopResource) -> Int32 { resources.insert(resource) }
+
+    package func unregister(_ index: Int32) {
+        guard !isClosed else { return }
+        _ = resources.remove(index)
+    }
+
+    /// How many transports and servers are open.
+    package var resourceCount: Int { resources.count }
+}
