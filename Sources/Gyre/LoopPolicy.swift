@@ -46,8 +46,9 @@ public enum LoopPolicy: String, Sendable, CaseIterable, CustomStringConvertible 
 
     private static let programDefault = Mutex<LoopPolicy?>(nil)
 
-    /// Sets the policy of loops that are made without naming one. Once, at startup: libraries that
-    /// made a loop before would run on another.
+    /// Sets the policy of loops that are made without naming one.
+    ///
+    /// Once, at startup: libraries that made a loop before would run on another.
     ///
     /// - Throws: ``GyreCore/LoopError/Code/policyAlreadySet`` when it was set to another policy.
     /// - Important: Callable from any thread.

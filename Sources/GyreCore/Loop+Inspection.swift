@@ -110,8 +110,9 @@ extension Loop {
         inspection.diagnosticSink(text)
     }
 
-    /// Where reports go that nobody else took: unhandled errors, and warnings of debug mode. The
-    /// standard error stream unless set.
+    /// Where reports go that nobody else took: unhandled errors, and warnings of debug mode.
+    ///
+    /// The standard error stream unless set.
     public var diagnosticSink: (String) -> Void {
         get { inspection.diagnosticSink }
         set { inspection.diagnosticSink = newValue }
@@ -119,14 +120,18 @@ extension Loop {
 
     // MARK: Debug mode
 
-    /// Debug mode: slow callbacks are reported, the longest is measured. May be switched at any
-    /// time, also while the loop runs. On from the start where `GYRE_DEBUG` is `1`.
+    /// Debug mode: slow callbacks are reported, the longest is measured.
+    ///
+    /// May be switched at any time, also while the loop runs. On from the start where `GYRE_DEBUG`
+    /// is `1`.
     public var isDebug: Bool {
         get { inspection.isDebug }
         set { inspection.isDebug = newValue }
     }
 
-    /// From how long on a callback is reported in debug mode. 100 milliseconds unless set.
+    /// From how long on a callback is reported in debug mode.
+    ///
+    /// 100 milliseconds unless set.
     public var slowCallbackDuration: Duration {
         get { inspection.slowCallbackDuration }
         set { inspection.slowCallbackDuration = newValue }

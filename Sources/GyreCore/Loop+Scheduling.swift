@@ -88,7 +88,9 @@ public struct LoopCallback: CustomStringConvertible {
     let position: UInt64
     let site: CallSite
 
-    /// Takes the callback out of the queue and releases what it holds. Does nothing once it ran.
+    /// Takes the callback out of the queue and releases what it holds.
+    ///
+    /// Does nothing once it ran.
     public func cancel() {
         loop.checkThread("cancel", instead: "handle.callSoonThreadSafe")
         _ = loop.ready.cancel(position)
@@ -108,7 +110,9 @@ public struct LoopTimer: CustomStringConvertible {
     let sequence: UInt64
     let deadline: LoopClock.Instant
 
-    /// Takes the timer out and releases what it holds, at once. Does nothing once it fired.
+    /// Takes the timer out and releases what it holds, at once.
+    ///
+    /// Does nothing once it fired.
     public func cancel() {
         loop.checkThread("cancel", instead: "handle.callSoonThreadSafe")
         _ = loop.timers.cancel(slot: slot, sequence: sequence)

@@ -4,8 +4,9 @@ import CGyre
 import Glibc
 
 /// The signals a loop handles: a handler in C marks the signal and writes to an eventfd, which the
-/// loop watches like any descriptor. So a signal wakes a blocked loop on every policy, and its
-/// callback is an ordinary callback.
+/// loop watches like any descriptor.
+///
+/// So a signal wakes a blocked loop on every policy, and its callback is an ordinary callback.
 final class SignalWatcher: OperationTarget {
     private unowned let loop: Loop
     private let event: EventDescriptor

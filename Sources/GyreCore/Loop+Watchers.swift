@@ -74,11 +74,15 @@ extension Loop {
         try watch(fd, .write, CallSite(file: file, line: line), body)
     }
 
-    /// Stops watching `fd` for reading. True when it was watched.
+    /// Stops watching `fd` for reading.
+    ///
+    /// True when it was watched.
     @discardableResult
     public func removeReader(_ fd: CInt) -> Bool { unwatch(fd, .read) }
 
-    /// Stops watching `fd` for writing. True when it was watched.
+    /// Stops watching `fd` for writing.
+    ///
+    /// True when it was watched.
     @discardableResult
     public func removeWriter(_ fd: CInt) -> Bool { unwatch(fd, .write) }
 
@@ -134,7 +138,9 @@ extension Loop {
         watchers.owned[Int(fd)] = true
     }
 
-    /// Closes a claimed descriptor. No operation on it is under way.
+    /// Closes a claimed descriptor.
+    ///
+    /// No operation on it is under way.
     package func closeDescriptor(_ fd: CInt) {
         if Int(fd) < watchers.owned.count { watchers.owned[Int(fd)] = false }
         backend.closeDescriptor(fd)
@@ -148,7 +154,9 @@ extension Loop {
         return id
     }
 
-    /// Asks to end the operation. Its last completion still comes, later.
+    /// Asks to end the operation.
+    ///
+    /// Its last completion still comes, later.
     package func cancel(_ id: OperationID) {
         guard let operation = operations[id], !operation.isCancelled else { return }
         operations.markCancelled(id)

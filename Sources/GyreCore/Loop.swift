@@ -57,7 +57,9 @@ public final class Loop {
 
     // MARK: The tick
 
-    /// One iteration. Everything the loop ever does happens in one of these phases.
+    /// One iteration.
+    ///
+    /// Everything the loop ever does happens in one of these phases.
     private func tick(mayBlock: Bool) {
         ticks &+= 1
         let now = updateClock()
@@ -118,7 +120,9 @@ public final class Loop {
         return clock.isManual ? -1 : max(0, deadline.addingSaturated(-clock.nowNanoseconds))
     }
 
-    /// Blocks the thread. Profilers show a loop that is idle here: do not rename or inline it.
+    /// Blocks the thread.
+    ///
+    /// Profilers show a loop that is idle here: do not rename or inline it.
     @inline(never)
     private func wait(nanoseconds: Int64) {
         guard nanoseconds != 0 else { return backend.wait(nanoseconds: 0) }
@@ -193,7 +197,9 @@ public final class Loop {
         }
     }
 
-    /// Leaves the run at once with `error`. What is queued stays.
+    /// Leaves the run at once with `error`.
+    ///
+    /// What is queued stays.
     func interrupt(_ error: any LoopFatalError) {
         guard fatalError == nil else { return }
         fatalError = error
@@ -242,7 +248,9 @@ public final class Loop {
         return Unmanaged<Loop>.fromOpaque(pointer).takeUnretainedValue()
     }
 
-    /// The loop that runs on this thread. Traps outside a run.
+    /// The loop that runs on this thread.
+    ///
+    /// Traps outside a run.
     public static var running: Loop {
         guard let loop = current else {
             preconditionFailure("Loop.running: no loop runs on this thread; use Loop.current")
@@ -269,7 +277,9 @@ public final class Loop {
                 + "use \(instead)")
     }
 
-    /// What the loop has done so far. Cheap to read.
+    /// What the loop has done so far.
+    ///
+    /// Cheap to read.
     public var statistics: LoopStatistics {
         let counts = handle.counts
         return LoopStatistics(

@@ -4,7 +4,9 @@
 ///
 /// Errors of the kernel carry ``errno`` and the name of the operation that failed.
 public struct LoopError: Error, Sendable, Hashable {
-    /// The kind of an error. Kinds may be added, so a `switch` over them needs a default.
+    /// The kind of an error.
+    ///
+    /// Kinds may be added, so a `switch` over them needs a default.
     public struct Code: Sendable, Hashable, CustomStringConvertible {
         /// The name of the kind, as in the source.
         public let description: String

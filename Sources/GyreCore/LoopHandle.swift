@@ -20,7 +20,9 @@ public final class LoopHandle: Sendable {
     }
 
     private let inbox = Mutex(Inbox())
-    /// Mail waits. Written under the lock; read without it once a tick.
+    /// Mail waits.
+    ///
+    /// Written under the lock; read without it once a tick.
     private let hasMail = Atomic(false)
     /// The loop blocks, or is about to.
     ///
@@ -30,7 +32,9 @@ public final class LoopHandle: Sendable {
     private let isSleeping = Atomic(false)
     private let wakeUpsSent = Atomic<UInt64>(0)
     private let waker: any LoopWaker
-    /// Tells whether the loop that runs on a thread is this one. Never followed.
+    /// Tells whether the loop that runs on a thread is this one.
+    ///
+    /// Never followed.
     private let loopAddress = Atomic<UInt>(0)
 
     init(waker: any LoopWaker) {
@@ -82,7 +86,9 @@ public final class LoopHandle: Sendable {
 
     // MARK: The loop's side
 
-    /// Announces a blocking wait. False when there is mail, and the loop must not block.
+    /// Announces a blocking wait.
+    ///
+    /// False when there is mail, and the loop must not block.
     func prepareToSleep() -> Bool {
         isSleeping.store(true, ordering: .sequentiallyConsistent)
         guard hasMail.load(ordering: .sequentiallyConsistent) else { return true }
@@ -94,7 +100,9 @@ public final class LoopHandle: Sendable {
         isSleeping.store(false, ordering: .relaxed)
     }
 
-    /// Exchanges the inbox for `mail`, which is empty. False when there was nothing.
+    /// Exchanges the inbox for `mail`, which is empty.
+    ///
+    /// False when there was nothing.
     func takeMail(into mail: inout RingBuffer<Mail>) -> Bool {
         guard hasMail.load(ordering: .acquiring) else { return false }
         inbox.withLock { inbox in

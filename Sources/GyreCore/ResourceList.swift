@@ -6,8 +6,9 @@ package protocol LoopResource: AnyObject {
     func loopDidClose()
 }
 
-/// The open transports and servers of a loop. It keeps them alive: a connection lives until it is
-/// closed, not until its last reference goes.
+/// The open transports and servers of a loop.
+///
+/// It keeps them alive: a connection lives until it is closed, not until its last reference goes.
 struct ResourceList {
     private var resources: [(any LoopResource)?] = []
     private var free: [Int32] = []

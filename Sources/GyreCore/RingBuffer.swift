@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// A queue, first in first out, in a ring that grows. Elements are moved, never copied.
+/// A queue, first in first out, in a ring that grows.
+///
+/// Elements are moved, never copied.
 struct RingBuffer<Element>: ~Copyable {
     // SAFETY: `elements` owns room for `mask + 1` values. Those at positions `head ..< tail` (modulo
     // the capacity) are initialized, all others are not; every access goes through a position in
     // that range.
     private var elements: UnsafeMutablePointer<Element>
     private var mask: UInt64
-    /// The positions of the oldest element and behind the newest. They only ever grow, so a
-    /// position is the name of one element for life.
+    /// The positions of the oldest element and behind the newest.
+    ///
+    /// They only ever grow, so a position is the name of one element for life.
     private(set) var head: UInt64 = 0
     private(set) var tail: UInt64 = 0
 
@@ -35,7 +38,9 @@ struct RingBuffer<Element>: ~Copyable {
         tail &+= 1
     }
 
-    /// Takes the oldest element. There must be one.
+    /// Takes the oldest element.
+    ///
+    /// There must be one.
     @inline(__always)
     mutating func removeFirst() -> Element {
         let element = pointer(head).move()

@@ -7,7 +7,9 @@
 /// comes up, or until more than half of the heap is such debris, when it is swept in one go. That
 /// costs a cancel nothing and moves no other timer, which knowing every timer's place would.
 struct TimerHeap: ~Copyable {
-    /// A deadline in the heap. The order of creation breaks ties.
+    /// A deadline in the heap.
+    ///
+    /// The order of creation breaks ties.
     private struct Entry {
         let deadline: Int64
         let sequence: UInt64
@@ -61,7 +63,9 @@ struct TimerHeap: ~Copyable {
     /// How many deadlines are stored, those of cancelled timers included.
     var storedCount: Int { entryCount }
 
-    /// The earliest deadline, or nil without timers. Drops cancelled timers that are in front.
+    /// The earliest deadline, or nil without timers.
+    ///
+    /// Drops cancelled timers that are in front.
     @inline(__always)
     mutating func nextDeadline() -> Int64? {
         while entryCount > 0 {
@@ -103,6 +107,7 @@ struct TimerHeap: ~Copyable {
     }
 
     /// Takes the timer out and hands back its callback, which the caller then runs or releases.
+    ///
     /// Nil when it fired or was cancelled before.
     @inline(__always)
     mutating func remove(
@@ -126,6 +131,7 @@ struct TimerHeap: ~Copyable {
     }
 
     /// Moves every timer whose deadline is not after `now` from the heap to `due`, earliest first.
+    ///
     /// They keep their slots, so each can still be cancelled until it runs.
     mutating func popDue(now: Int64, into due: inout [DueTimer]) {
         while entryCount > 0, entries[0].deadline <= now {

@@ -37,7 +37,9 @@ package final class EpollBackend: LoopBackend {
     private var next = 0
     private var isOpen = true
 
-    /// Makes an epoll instance. Throws ``LoopError/Code/policyUnavailable``.
+    /// Makes an epoll instance.
+    ///
+    /// Throws ``LoopError/Code/policyUnavailable``.
     package init(operations: OperationTable) throws(LoopError) {
         self.operations = operations
         event = try EventDescriptor()
@@ -120,7 +122,9 @@ package final class EpollBackend: LoopBackend {
 
     // MARK: The interest list
 
-    /// Brings the registration of `fd` in line with the operations on it. Returns 0 or errno.
+    /// Brings the registration of `fd` in line with the operations on it.
+    ///
+    /// Returns 0 or errno.
     private func register(_ fd: CInt) -> CInt {
         while registrations.count <= Int(fd) { registrations.append(.none) }
         let wanted = registration(for: fd)

@@ -43,7 +43,9 @@ package final class IOUringBackend: LoopBackend {
     private var delivered = 0
     private var isOpen = true
 
-    /// Makes a ring. Throws ``LoopError/Code/policyUnavailable`` with the kernel's reason.
+    /// Makes a ring.
+    ///
+    /// Throws ``LoopError/Code/policyUnavailable`` with the kernel's reason.
     package init(operations: OperationTable) throws(LoopError) {
         self.operations = operations
         event = try EventDescriptor()
@@ -154,8 +156,10 @@ package final class IOUringBackend: LoopBackend {
     }
 
     /// The kernel ends a multishot request also for reasons of its own (its completion queue
-    /// overflowed, no buffer was free). The operation goes on: it is armed anew. By then the buffers
-    /// of this batch are on their way back.
+    /// overflowed, no buffer was free).
+    ///
+    /// The operation goes on: it is armed anew. By then the buffers of this batch are on their way
+    /// back.
     private func deliverLast(_ completion: gyre_completion, _ id: OperationID) {
         guard let operation = operations[id] else { return }
         let result = completion.result
@@ -183,8 +187,10 @@ package final class IOUringBackend: LoopBackend {
 
 extension IOUringBackend {
     /// A small ring: memory for rings is limited to 8 MiB a user on many machines, and a full
-    /// submission queue only costs one more system call. The completion queue has room for a burst.
-    /// Few large buffers, filled piece by piece, keep large messages whole and small ones dense.
+    /// submission queue only costs one more system call.
+    ///
+    /// The completion queue has room for a burst. Few large buffers, filled piece by piece, keep
+    /// large messages whole and small ones dense.
     private static var options: gyre_ring_options {
         gyre_ring_options(
             submission_entries: 256, completion_entries: 2048,

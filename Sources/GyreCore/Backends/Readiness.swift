@@ -63,8 +63,9 @@ package final class Readiness {
     // SAFETY: allocated in init, freed in deinit, lent to targets for the length of a call.
     private let scratch: UnsafeMutableRawBufferPointer
 
-    /// A receive takes at most `receiveSize` bytes. Less than 256 KiB costs a fifth at messages of
-    /// 100 KiB.
+    /// A receive takes at most `receiveSize` bytes.
+    ///
+    /// Less than 256 KiB costs a fifth at messages of 100 KiB.
     package init(operations: OperationTable, socketFlags: CInt, receiveSize: Int = 256 << 10) {
         self.operations = operations
         self.socketFlags = socketFlags
@@ -97,7 +98,9 @@ package final class Readiness {
 
     // MARK: Submitting
 
-    /// Files the operation. True when the poller has to watch its descriptor.
+    /// Files the operation.
+    ///
+    /// True when the poller has to watch its descriptor.
     package func submit(_ id: OperationID, _ operation: Operation) -> Bool {
         guard operation.fd >= 0 else {
             end(id, -EBADF)
@@ -125,7 +128,9 @@ package final class Readiness {
         return operation.kind != .connect
     }
 
-    /// Withdraws the operation. True when the poller should stop watching for it.
+    /// Withdraws the operation.
+    ///
+    /// True when the poller should stop watching for it.
     package func cancel(_ id: OperationID, _ operation: Operation) -> Bool {
         let index = Int(operation.fd)
         guard index < descriptorCount, descriptors[index][operation.direction] == id else {
@@ -188,8 +193,9 @@ package final class Readiness {
         tryDescriptor(report.fd, watch: watch)
     }
 
-    /// Tries what is pending and tells of operations that ended. Work that arises meanwhile is
-    /// for the next call.
+    /// Tries what is pending and tells of operations that ended.
+    ///
+    /// Work that arises meanwhile is for the next call.
     ///
     /// `watch` is called when an operation got under way and has to be watched from now on; it
     /// returns 0 or an error number.

@@ -9,7 +9,9 @@ package struct Operation {
         case accept, receive, send, connect, poll
     }
 
-    /// The two things a descriptor can be ready for. An operation waits for one of them.
+    /// The two things a descriptor can be ready for.
+    ///
+    /// An operation waits for one of them.
     package enum Direction: UInt8 {
         case read, write
     }
@@ -20,7 +22,9 @@ package struct Operation {
     package let fd: CInt
     package let kind: Kind
     package let direction: Direction
-    /// Cancellation was asked for. The last completion is still to come.
+    /// Cancellation was asked for.
+    ///
+    /// The last completion is still to come.
     package var isCancelled = false
     /// For the readiness fallback of a connect: the kernel has it.
     package var isUnderWay = false
@@ -37,7 +41,9 @@ package struct Operation {
 }
 
 /// The name of an operation: its slot in the table and the slot's generation, so that a completion
-/// that comes late never reaches the slot's next tenant. Zero is no operation.
+/// that comes late never reaches the slot's next tenant.
+///
+/// Zero is no operation.
 package struct OperationID: Hashable, Sendable {
     package let rawValue: UInt64
 

@@ -6,9 +6,13 @@
 package final class OperationTable {
     private struct Slot {
         var operation: Operation
-        /// Even while the slot is in use. Identifiers are only made of even ones.
+        /// Even while the slot is in use.
+        ///
+        /// Identifiers are only made of even ones.
         var generation: UInt32
-        /// Who is told. Held until the last completion, and with it all the operation points into.
+        /// Who is told.
+        ///
+        /// Held until the last completion, and with it all the operation points into.
         var target: (any OperationTarget)?
     }
 
@@ -69,8 +73,10 @@ package final class OperationTable {
             .map { OperationID(slot: $0, generation: slots[$0].generation) }
     }
 
-    /// Tells the target of `id`. The last completion frees the slot first, so that the target can
-    /// submit again from inside the call.
+    /// Tells the target of `id`.
+    ///
+    /// The last completion frees the slot first, so that the target can submit again from inside
+    /// the call.
     @inline(__always)
     package func complete(
         _ id: OperationID, _ result: CInt, more: Bool = false,
@@ -93,7 +99,9 @@ package final class OperationTable {
             Completion(id: id, kind: kind, result: result, more: more, bytes: bytes))
     }
 
-    /// Frees every slot without telling anybody. For a loop that closes, after its backend has.
+    /// Frees every slot without telling anybody.
+    ///
+    /// For a loop that closes, after its backend has.
     package func removeAll() {
         for id in activeIDs {
             // The target may be released here and run its deinit: the slot is consistent first.
