@@ -80,10 +80,10 @@ void gyre_ring_publish_buffers(struct gyre_ring *_Nonnull ring);
 bool gyre_ring_accept(struct gyre_ring *_Nonnull ring, uint64_t user_data, int fd, int flags);
 bool gyre_ring_receive(struct gyre_ring *_Nonnull ring, uint64_t user_data, int fd);
 bool gyre_ring_send(
-    struct gyre_ring *_Nonnull ring, uint64_t user_data, int fd, const void *_Nonnull bytes,
+    struct gyre_ring *_Nonnull ring, uint64_t user_data, int fd, const void *_Nullable bytes,
     uint64_t count, int flags);
 bool gyre_ring_connect(
-    struct gyre_ring *_Nonnull ring, uint64_t user_data, int fd, const void *_Nonnull address,
+    struct gyre_ring *_Nonnull ring, uint64_t user_data, int fd, const void *_Nullable address,
     uint32_t length);
 bool gyre_ring_poll(
     struct gyre_ring *_Nonnull ring, uint64_t user_data, int fd, uint32_t events, bool multishot);

@@ -23,7 +23,7 @@ extension Operation {
     /// how it ended.
     package func attemptConnect() -> Attempt {
         guard !isUnderWay else { return .finished(-pendingError()) }
-        let address = pointer!.assumingMemoryBound(to: sockaddr.self)
+        let address = pointer?.assumingMemoryBound(to: sockaddr.self)
         // An interrupted connect goes on in the kernel; asking again would say EALREADY.
         guard connect(fd, address, socklen_t(count)) != 0 else { return .finished(0) }
         switch errno {
@@ -41,7 +41,7 @@ extension Operation {
 
     #if IOUring
     func encodeConnect(_ id: OperationID, into ring: OpaquePointer) -> Bool {
-        gyre_ring_connect(ring, id.rawValue, fd, pointer!, UInt32(count))
+        gyre_ring_connect(ring, id.rawValue, fd, pointer, UInt32(count))
     }
     #endif
 }

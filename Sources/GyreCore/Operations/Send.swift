@@ -30,7 +30,7 @@ extension Operation {
     func encodeSend(_ id: OperationID, into ring: OpaquePointer) -> Bool {
         // Wait-all lets the kernel go on after a short send by itself.
         let flags = CInt(MSG_NOSIGNAL | MSG_WAITALL)
-        return gyre_ring_send(ring, id.rawValue, fd, pointer!, UInt64(count), flags)
+        return gyre_ring_send(ring, id.rawValue, fd, pointer, UInt64(count), flags)
     }
     #endif
 }
