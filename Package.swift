@@ -15,7 +15,9 @@ let package = Package(
         .executable(name: "gyre-bench", targets: ["gyre-bench"]),
     ],
     traits: [
-        .trait(name: "IOUring", description: "The io_uring backend. Needs liburing (liburing-dev)."),
+        .trait(
+            name: "IOUring",
+            description: "The io_uring backend. Needs liburing (liburing-dev)."),
         .default(enabledTraits: ["IOUring"]),
     ],
     dependencies: [

@@ -32,13 +32,14 @@ public final class Loop {
     private var isStopping = false
     /// Set together with the table's interruption, which is what is looked at.
     private var fatalError: (any LoopFatalError)?
-    private var ticks: UInt64 = 0
+    package private(set) var ticks: UInt64 = 0
     private var readyMaximum = 0
 
     var watchers = Watchers()
     var signals: SignalWatcher?
     var resources = ResourceList()
     var inspection = Inspection()
+    var parked = ParkedCallbacks()
 
     package init(
         selection: LoopSelection, clock: LoopClock = .monotonic,
@@ -231,6 +232,7 @@ public final class Loop {
         resources.closeAll()
         operations.removeAll()
         watchers = Watchers()
+        parked = ParkedCallbacks()
         timers = TimerHeap()
         ready = ReadyQueue()
         due = []
@@ -271,7 +273,8 @@ public final class Loop {
     }
 
     @inline(never)
-    private static func failWrongThread(_ operation: StaticString, _ instead: StaticString) -> Never {
+    private static func failWrongThread(_ operation: StaticString, _ instead: StaticString) -> Never
+    {
         preconditionFailure(
             "\(operation) was called from another thread than the one the loop runs on; "
                 + "use \(instead)")
