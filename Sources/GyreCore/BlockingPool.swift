@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CGyre
+import Glibc
+import Synchronization
+
+/// A bounded number of threads for calls that block.
+///
+/// A thread is started when there is work and fewer than the limit run, and ends when there is no
+/// work left: starting one costs some ten microseconds, against calls that take milliseconds, and an
+/// idle program has no threads of ours.
+package final class BlockingPool: Sendable {
+    package typealias Job = @Sendable () -> Void
+
+    private struct State {
+        var running = 0
+        var waiting: [Job] = []
+    }
+
+    private let threadsMax: Int
+    private let state = Mutex(State())
+
+    package init(threadsMax: Int) {
+        self.threadsMax = threadsMax
+    }
+
+    /// Runs `job` on a thread of the pool, after those that were given before.
+    ///
+    /// - Throws: ``LoopError`` when there is no thread to run it and none can be started.
+    package func run(_ job: @escaping Job) throws(LoopError) {
+        let starts = state.withLock { state in
+            state.waiting.append(job)
+            guard state.running < threadsMax else { return false }
+            state.running += 1
+            return true
+        }
+        guard starts else { return }
+        let error = startThread()
+        guard error != 0 else { return }
+        let isStranded = state.withLock { state in
+            state.running -= 1
+            // Other threads, where there are any, take the job.
+            guard state.running == 0 else { return false }
+            state.waiting = []
+            return true
+        }
+        if isStranded { throw LoopError(errno: error, operation: "pthread_create") }
+    }
+
+    private func startThread() -> CInt {
+        // Signals are for the threads that expect them.
+        var all = sigset_t()
+        var before = sigset_t()
+        sigfillset(&all)
+        pthread_sigmask(SIG_SETMASK, &all, &before)
+        defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
+        var attributes = pthread_attr_t()
+        pthread_attr_init(&attributes)
+        pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))
+        defer { pthread_attr_destroy(&attributes) }
+        // SAFETY: the reference that is passed is taken over by the new thread, or taken back here
+        // when there is none.
+        let reference = Unmanaged.passRetained(self)
+        var thread: pthread_t = 0
+        let error = pthread_create(
+            &thread, &attributes,
+            { argument in
+                if let argument {
+                    Unmanaged<BlockingPool>.fromOpaque(argument).takeRetainedValue().work()
+                }
+                return nil
+            }, reference.toOpaque())
+        if error != 0 { reference.release() }
+        return error
+    }
+
+    private func work() {
+        while let job = nextJob() { job() }
+    }
+
+    private func nextJob() -> Job? {
+        state.withLock { state in
+            guard state.waiting.isEmpty else { return state.waiting.removeFirst() }
+            state.running -= 1
+            return nil
+        }
+    }
+}
+
+/// What waits on a loop for results of other threads. The threads know a number only, so what waits
+/// need not be `Sendable`.
+struct ParkedCallbacks {
+    private var callbacks: [UInt64: (any Sendable) -> Void] = [:]
+    private var next: UInt64 = 1
+
+    mutating func insert(_ callback: @escaping (any Sendable) -> Void) -> UInt64 {
+        callbacks[next] = callback
+        next += 1
+        return next - 1
+    }
+
+    mutating func take(_ token: UInt64) -> ((any Sendable) -> Void)? {
+        callbacks.removeValue(forKey: token)
+    }
+}
+
+extension Loop {
+    /// Runs `work` on a thread of `pool` and hands its result to `then` on this loop's thread.
+    ///
+    /// - Returns: A token for ``forget(_:)``.
+    package func runBlocking<Value: Sendable>(
+        on pool: BlockingPool, _ work: @escaping @Sendable () -> Value,
+        then: @escaping (Value) -> Void
+    ) throws(LoopError) -> UInt64 {
+        let token = parked.insert { value in
+            if let value = value as? Value { then(value) }
+        }
+        let handle = handle
+        do throws(LoopError) {
+            try pool.run {
+                let value = work()
+                // A loop that was closed meanwhile wants no result.
+                try? handle.callSoonThreadSafe { loop in loop.parked.take(token)?(value) }
+            }
+        } catch {
+            _ = parked.take(token)
+            throw error
+        }
+        return token
+    }
+
+    /// Drops the result of a blocking call that is under way; its `then` is released now.
+    package func forget(_ token: UInt64) { _ = parked.take(token) }
+}

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+public import GyreCore
+
+// Writing. The first write of an iteration goes to the kernel at once, without a copy; small ones
+// that follow in the same iteration are collected and go together in the next, before it waits.
+
+extension LoopTransport {
+    /// From this size on a piece is sent at once even if it is not the first of the iteration.
+    private static var directSize: Int { 16 << 10 }
+    /// Collected pieces are sent early when they reach this size.
+    private static var flushSize: Int { 64 << 10 }
+
+    /// Sends `bytes` behind what was written before. Never blocks and keeps no reference to them.
+    ///
+    /// What the kernel does not take now is kept; see ``LoopStreamProtocol/pauseWriting()``. On a
+    /// transport that is closing or closed the bytes are dropped.
+    ///
+    /// - Throws: ``GyreCore/LoopError/Code/endOfFileWritten`` after ``writeEOF()``.
+    public func write(_ bytes: RawSpan) throws(LoopError) {
+        guard try mayWrite() else { return }
+        bytes.withUnsafeBytes { write($0) }
+    }
+
+    /// Sends `bytes`, as ``write(_:)-(RawSpan)``.
+    public func write(_ bytes: [UInt8]) throws(LoopError) {
+        guard try mayWrite() else { return }
+        bytes.withUnsafeBytes { write($0) }
+    }
+
+    /// Sends the UTF-8 bytes of `text`, as ``write(_:)-(RawSpan)``.
+    public func write(_ text: String) throws(LoopError) {
+        guard try mayWrite() else { return }
+        var text = text
+        text.withUTF8 { write(UnsafeRawBufferPointer($0)) }
+    }
+
+    /// Sends several pieces in order, in one send where the kernel has room for them.
+    public func write(pieces: [[UInt8]]) throws(LoopError) {
+        guard try mayWrite() else { return }
+        for piece in pieces { piece.withUnsafeBytes { keep($0) } }
+        flush()
+        tellMarks()
+    }
+
+    /// Ends the sending side after what was written; the peer reads an end of file, and its data
+    /// still arrives here. Does nothing the second time, or when closing.
+    ///
+    /// - Throws: Nothing now; a broken connection is reported by
+    ///   ``LoopStreamProtocol/connectionLost(_:)``.
+    public func writeEOF() {
+        loop.checkThread("writeEOF", instead: "handle.callSoonThreadSafe")
+        guard state.isDisjoint(with: [.endRequested, .closing]) else { return }
+        state.insert(.endRequested)
+        if bufferedCount == 0 { shutDown() }
+    }
+
+    private func mayWrite() throws(LoopError) -> Bool {
+        loop.checkThread("write", instead: "handle.callSoonThreadSafe")
+        guard state.isDisjoint(with: [.closing, .endRequested]) else {
+            if state.contains(.closing) { return false }
+            throw LoopError(
+                .endOfFileWritten, operation: "write", detail: "writeEOF was called before")
+        }
+        return true
+    }
+
+    // MARK: Sending
+
+    @inline(__always)
+    private func write(_ bytes: UnsafeRawBufferPointer) {
+        guard bytes.count > 0 else { return }
+        let tick = UInt32(truncatingIfNeeded: loop.ticks)
+        guard queue == nil, tick != lastSendTick || bytes.count >= Self.directSize else {
+            return collect(bytes)
+        }
+        lastSendTick = tick
+        guard let sent = send(bytes), sent < bytes.count else { return }
+        keep(UnsafeRawBufferPointer(rebasing: bytes[sent...]))
+        submitSend()
+        tellMarks()
+    }
+
+    /// How many bytes the kernel took; nil when the connection broke.
+    @inline(__always)
+    private func send(_ bytes: UnsafeRawBufferPointer) -> Int? {
+        let flags = CInt(MSG_DONTWAIT | MSG_NOSIGNAL)
+        let attempt = attempting { Glibc.send(fd, bytes.baseAddress, bytes.count, flags) }
+        switch attempt {
+        case .finished(let count) where count >= 0: return Int(count)
+        case .finished(let error):
+            fail(LoopError(errno: -error, operation: "send"))
+            return nil
+        case .wouldBlock: return 0
+        }
+    }
+
+    @inline(never)
+    private func collect(_ bytes: UnsafeRawBufferPointer) {
+        keep(bytes)
+        if sendID == .none {
+            if bufferedCount >= Self.flushSize {
+                flush()
+            } else if !state.contains(.flushScheduled) {
+                state.insert(.flushScheduled)
+                loop.callSoon { [self] in
+                    state.remove(.flushScheduled)
+                    flush()
+                    tellMarks()
+                }
+            }
+        }
+        tellMarks()
+    }
+
+    private func keep(_ bytes: UnsafeRawBufferPointer) {
+        let queue = queue ?? WriteQueue()
+        self.queue = queue
+        queue.append(bytes)
+    }
+
+    /// Sends what was collected, as far as the kernel takes it.
+    private func flush() {
+        guard sendID == .none, !state.contains(.ending), let queue else { return }
+        while queue.count > 0 {
+            let bytes = queue.next()
+            guard let sent = send(bytes) else { return }
+            queue.consume(sent)
+            guard sent == bytes.count else { return submitSend() }
+        }
+        emptied()
+    }
+
+    /// The kernel is full: lets the loop send the rest when there is room.
+    private func submitSend() {
+        guard let queue, sendID == .none, !state.contains(.ending) else { return }
+        queue.isFrontLent = true
+        sendID = loop.submitSend(queue.next(), on: fd, target: self)
+    }
+
+    func sent(_ completion: Completion) {
+        sendID = .none
+        guard !state.contains(.ending), let queue else { return finishIfEnded() }
+        queue.isFrontLent = false
+        guard completion.result >= 0 else {
+            return fail(LoopError(errno: -completion.result, operation: "send"))
+        }
+        queue.consume(Int(completion.result))
+        flush()
+        tellMarks()
+    }
+
+    private func emptied() {
+        queue = nil
+        if state.contains(.closing) {
+            end(nil)
+        } else if state.contains(.endRequested) {
+            shutDown()
+        }
+    }
+
+    private func shutDown() {
+        // Failing means that the peer is gone, which the receiving side reports.
+        _ = shutdown(fd, CInt(SHUT_WR))
+    }
+
+    // MARK: Flow control
+
+    /// How many bytes are kept because the kernel did not take them yet.
+    public var writeBufferSize: Int { bufferedCount }
+
+    var bufferedCount: Int { queue?.count ?? 0 }
+
+    /// The marks of the write buffer, in bytes.
+    public var writeBufferLimits: (low: Int, high: Int) { (lowMark, highMark) }
+
+    /// Sets the marks of the write buffer, in bytes.
+    ///
+    /// Above `high` the protocol is told to pause, at `low` or below to resume. Given only `high`,
+    /// `low` is a quarter of it; given only `low`, `high` is four times that; given neither, the
+    /// defaults are 64 KiB and 16 KiB.
+    ///
+    /// - Throws: ``GyreCore/LoopError/Code/invalidArgument`` when `high` is below `low`, or one is
+    ///   negative.
+    public func setWriteBufferLimits(high: Int? = nil, low: Int? = nil) throws(LoopError) {
+        loop.checkThread("setWriteBufferLimits", instead: "handle.callSoonThreadSafe")
+        let newHigh = high ?? low.map { $0 * 4 } ?? 64 << 10
+        let newLow = low ?? newHigh / 4
+        guard newHigh >= newLow, newLow >= 0 else {
+            throw LoopError(
+                .invalidArgument, operation: "setWriteBufferLimits",
+                detail: "high (\(newHigh)) must not be below low (\(newLow)), nor low below zero")
+        }
+        (lowMark, highMark) = (newLow, newHigh)
+        tellMarks()
+    }
+
+    private func tellMarks() {
+        guard let proto, !state.contains(.ending) else { return }
+        let count = bufferedCount
+        if count > highMark, !state.contains(.writingPaused) {
+            state.insert(.writingPaused)
+            loop.measure("pauseWriting") { proto.pauseWriting() }
+        } else if count <= lowMark, state.contains(.writingPaused) {
+            state.remove(.writingPaused)
+            loop.measure("resumeWriting") { proto.resumeWriting() }
+        }
+    }
+}

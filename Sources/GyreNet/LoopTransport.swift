@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+package import GyreCore
+
+/// A stream connection, for the protocol object that serves it.
+///
+/// Writing never blocks: what the kernel does not take at once is kept and sent when there is room,
+/// and the protocol is told to pause when too much is kept. Everything here is for the loop's
+/// thread.
+public final class LoopTransport {
+    struct State: OptionSet {
+        let rawValue: UInt16
+        /// The protocol knows of the connection.
+        static let made = State(rawValue: 1 << 0)
+        /// The user, or the full buffer of a reader above, wants no data for now.
+        static let readingPaused = State(rawValue: 1 << 1)
+        /// The peer sends no more.
+        static let endReceived = State(rawValue: 1 << 2)
+        /// That end waits until reading is resumed.
+        static let endHeld = State(rawValue: 1 << 3)
+        /// The protocol was told to pause writing.
+        static let writingPaused = State(rawValue: 1 << 4)
+        /// `writeEOF` was called.
+        static let endRequested = State(rawValue: 1 << 5)
+        /// A flush is queued for the next iteration.
+        static let flushScheduled = State(rawValue: 1 << 6)
+        /// `close` or `abort` was called, or the connection broke.
+        static let closing = State(rawValue: 1 << 7)
+        /// Nothing more is sent: the operations end, then the connection is lost.
+        static let ending = State(rawValue: 1 << 8)
+        /// Connection lost was reported.
+        static let lost = State(rawValue: 1 << 9)
+    }
+
+    let loop: Loop
+    var state: State = []
+    var fd: CInt
+    private var resource: Int32 = -1
+    /// The tick of the last direct send.
+    var lastSendTick: UInt32 = .max
+    var receiveID = OperationID.none
+    var sendID = OperationID.none
+    var proto: (any LoopStreamProtocol)?
+    private var server: LoopServer?
+    /// What could not be sent yet; nil when there is nothing.
+    var queue: WriteQueue?
+    /// What arrived between a pause and the kernel's word that it stopped receiving.
+    private var held: [UInt8] = []
+    private var lossError: (any Error)?
+    var lowMark = 16 << 10
+    var highMark = 64 << 10
+
+    /// Takes over `fd`.
+    init(fd: CInt, loop: Loop, proto: any LoopStreamProtocol, server: LoopServer?) {
+        self.fd = fd
+        self.loop = loop
+        self.proto = proto
+        self.server = server
+        loop.claimDescriptor(fd)
+        resource = loop.register(self)
+    }
+
+    /// Tells the protocol, and begins to read unless it does not want to.
+    func begin() {
+        guard let proto else { return }
+        state.insert(.made)
+        call("connectionMade") { try proto.connectionMade(self) }
+        updateReading()
+    }
+
+    // MARK: Reading
+
+    /// Stops ``LoopStreamProtocol/dataReceived(_:)`` until ``resumeReading()``, so that the peer has
+    /// to wait. Does nothing when paused already, or closing.
+    public func pauseReading() {
+        loop.checkThread("pauseReading", instead: "handle.callSoonThreadSafe")
+        guard !state.contains(.closing) else { return }
+        state.insert(.readingPaused)
+        updateReading()
+    }
+
+    /// Goes on reading after ``pauseReading()``. Data that is there already is delivered in a later
+    /// iteration, never inside the call. Does nothing when not paused, or closing.
+    public func resumeReading() {
+        loop.checkThread("resumeReading", instead: "handle.callSoonThreadSafe")
+        guard state.contains(.readingPaused), !state.contains(.closing) else { return }
+        state.remove(.readingPaused)
+        if held.isEmpty, !state.contains(.endHeld) {
+            updateReading()
+        } else {
+            loop.callSoon { [self] in deliverHeld() }
+        }
+    }
+
+    /// Whether data is delivered: neither paused, nor closing, nor at the peer's end of file.
+    public var isReading: Bool {
+        state.isDisjoint(with: [.readingPaused, .closing, .endReceived])
+    }
+
+    /// Brings the receive operation in line with what is wanted.
+    private func updateReading() {
+        if isReading, held.isEmpty {
+            guard receiveID == .none, state.contains(.made) else { return }
+            receiveID = loop.submitReceive(on: fd, target: self)
+        } else if receiveID != .none {
+            loop.cancel(receiveID)
+        }
+    }
+
+    private func deliverHeld() {
+        guard state.isDisjoint(with: [.readingPaused, .closing]) else { return }
+        if !held.isEmpty {
+            let bytes = held
+            held = []
+            bytes.withUnsafeBytes { deliver($0) }
+        }
+        if state.contains(.endHeld), state.isDisjoint(with: [.readingPaused, .closing]) {
+            state.remove(.endHeld)
+            deliverEnd()
+        }
+        updateReading()
+    }
+
+    private func received(_ completion: Completion) {
+        if !completion.more { receiveID = .none }
+        if completion.result > 0 {
+            guard !state.contains(.closing) else { return }
+            if state.contains(.readingPaused) || !held.isEmpty {
+                held.append(contentsOf: completion.bytes)
+            } else {
+                deliver(completion.bytes)
+            }
+            return
+        }
+        if state.contains(.ending) { return finishIfEnded() }
+        switch -completion.result {
+        case 0: receivedEnd()
+        case ECANCELED: updateReading()
+        case let number: fail(LoopError(errno: number, operation: "receive"))
+        }
+    }
+
+    @inline(__always)
+    private func deliver(_ bytes: UnsafeRawBufferPointer) {
+        guard let proto else { return }
+        // SAFETY: the memory is the loop's, or `held`'s, and stays as it is until the call returns;
+        // a RawSpan cannot leave it.
+        let data = RawSpan(_unsafeBytes: bytes)
+        guard !loop.isDebug else {
+            return call("dataReceived") { try proto.dataReceived(RawSpan(_unsafeBytes: bytes)) }
+        }
+        do { try proto.dataReceived(data) } catch { failed(error, in: "dataReceived") }
+    }
+
+    private func receivedEnd() {
+        state.insert(.endReceived)
+        guard !state.contains(.closing) else { return }
+        if state.contains(.readingPaused) || !held.isEmpty {
+            state.insert(.endHeld)
+        } else {
+            deliverEnd()
+        }
+    }
+
+    private func deliverEnd() {
+        guard let proto else { return }
+        var staysOpen = false
+        call("endOfFileReceived") { staysOpen = try proto.endOfFileReceived() }
+        if !staysOpen { close() }
+    }
+
+    // MARK: Closing
+
+    /// Whether the transport is closing or closed: nothing more is delivered, nor taken for sending.
+    public var isClosing: Bool { state.contains(.closing) }
+
+    /// Sends what was written, then closes. ``LoopStreamProtocol/connectionLost(_:)`` follows in a
+    /// later iteration, without an error. What is written from now on is dropped.
+    public func close() {
+        loop.checkThread("close", instead: "handle.callSoonThreadSafe")
+        guard !state.contains(.closing) else { return }
+        state.insert(.closing)
+        updateReading()
+        if bufferedCount == 0 { end(nil) }
+    }
+
+    /// Closes at once; what was not sent is dropped. ``LoopStreamProtocol/connectionLost(_:)``
+    /// follows in a later iteration, without an error.
+    public func abort() {
+        loop.checkThread("abort", instead: "handle.callSoonThreadSafe")
+        end(nil)
+    }
+
+    /// The connection broke.
+    func fail(_ error: any Error) { end(error) }
+
+    /// Nothing more is sent or received. When the operations have ended, the connection is lost.
+    func end(_ error: (any Error)?) {
+        guard !state.contains(.ending) else { return }
+        state.formUnion([.closing, .ending])
+        lossError = error
+        if receiveID != .none { loop.cancel(receiveID) }
+        if sendID != .none { loop.cancel(sendID) }
+        // Never inside the call that caused it.
+        if receiveID == .none, sendID == .none { loop.callSoon { [self] in lose() } }
+    }
+
+    func finishIfEnded() {
+        if state.contains(.ending), receiveID == .none, sendID == .none { lose() }
+    }
+
+    private func lose() {
+        guard !state.contains(.lost), let proto else { return }
+        state.insert(.lost)
+        release()
+        let error = lossError
+        loop.measure("connectionLost of \(type(of: proto))") { proto.connectionLost(error) }
+        server?.connectionEnded()
+        server = nil
+    }
+
+    /// Gives back what is the system's, and lets go of the protocol object.
+    private func release() {
+        queue = nil
+        held = []
+        proto = nil
+        loop.closeDescriptor(fd)
+        fd = -1
+        loop.unregister(resource)
+    }
+
+    // MARK: Calling the protocol
+
+    /// Calls the protocol object; what it throws ends the connection.
+    func call(_ name: String, _ body: () throws -> Void) {
+        loop.measure("\(name) of a connection") {
+            do { try body() } catch { failed(error, in: name) }
+        }
+    }
+
+    private func failed(_ error: any Error, in name: String) {
+        loop.handle(thrown: error, message: "\(name) of a connection threw an error")
+        end(error)
+    }
+
+    // MARK: About the connection
+
+    /// The address of the peer, nil when the connection is gone.
+    public var peerAddress: LoopAddress? { fd < 0 ? nil : Socket.peerAddress(of: fd) }
+
+    /// The address of this side, nil when the connection is gone.
+    public var localAddress: LoopAddress? { fd < 0 ? nil : Socket.localAddress(of: fd) }
+
+    /// The socket, for options that the transport does not know; -1 when the connection is gone. It
+    /// stays the transport's: do not read, write or close it.
+    public var descriptor: CInt { fd }
+
+    /// The protocol object that is served, nil after connection lost.
+    public var currentProtocol: (any LoopStreamProtocol)? { proto }
+}
+
+extension LoopTransport: OperationTarget, LoopResource {
+    package func operationCompleted(_ completion: Completion) {
+        if completion.kind == .receive {
+            received(completion)
+        } else {
+            sent(completion)
+        }
+    }
+
+    package func loopDidClose() {
+        state.formUnion([.closing, .ending, .lost])
+        server = nil
+        release()
+    }
+}
+
+@available(*, unavailable)
+extension LoopTransport: Sendable {}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+
+/// Bytes that wait to be sent, in order.
+///
+/// While the kernel reads from the front chunk, that chunk must not move, so what is written
+/// meanwhile collects in a second one.
+final class WriteQueue {
+    private struct Chunk {
+        // SAFETY: `bytes` owns room for `capacity` bytes, those at `head ..< tail` initialized; it is
+        // freed when the chunk is emptied for good, in `release`. Only the loop's thread touches it.
+        var bytes: UnsafeMutableRawPointer?
+        var capacity = 0
+        var head = 0
+        var tail = 0
+
+        var count: Int { tail - head }
+
+        mutating func append(_ source: UnsafeRawBufferPointer) {
+            guard let address = source.baseAddress else { return }
+            if tail + source.count > capacity { makeRoom(source.count) }
+            (bytes.unsafelyUnwrapped + tail).copyMemory(from: address, byteCount: source.count)
+            tail += source.count
+        }
+
+        private mutating func makeRoom(_ extra: Int) {
+            let newCapacity = max(4096, count + extra, capacity)
+            let grown = newCapacity > capacity ? max(newCapacity, 2 * capacity) : capacity
+            let larger = UnsafeMutableRawPointer.allocate(byteCount: grown, alignment: 16)
+            if let bytes {
+                larger.copyMemory(from: bytes + head, byteCount: count)
+                bytes.deallocate()
+            }
+            bytes = larger
+            capacity = grown
+            tail -= head
+            head = 0
+        }
+
+        mutating func release() {
+            bytes?.deallocate()
+            self = Chunk()
+        }
+    }
+
+    private var front = Chunk()
+    private var back = Chunk()
+    /// The kernel reads from the front chunk.
+    var isFrontLent = false
+
+    deinit {
+        front.release()
+        back.release()
+    }
+
+    var count: Int { front.count + back.count }
+
+    func append(_ bytes: UnsafeRawBufferPointer) {
+        if isFrontLent || back.count > 0 {
+            back.append(bytes)
+        } else {
+            front.append(bytes)
+        }
+    }
+
+    /// The oldest bytes, in one piece. They stay in place until the next call.
+    func next() -> UnsafeRawBufferPointer {
+        if front.count == 0 {
+            front.release()
+            swap(&front, &back)
+        }
+        guard let bytes = front.bytes else { return UnsafeRawBufferPointer(start: nil, count: 0) }
+        return UnsafeRawBufferPointer(start: bytes + front.head, count: front.count)
+    }
+
+    /// The first `count` bytes of ``next()`` are sent.
+    func consume(_ count: Int) { front.head += count }
+}
