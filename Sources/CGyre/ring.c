@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The ring, on liburing. Debian 12 carries liburing 2.3; what is newer in the kernel is used through
-// the constants below, each guarded by asking the running kernel.
+// The ring, on liburing. Debian 12 carries liburing 2.3; what is newer in the kernel is used
+// through the constants below, each guarded by asking the running kernel.
 
 #ifdef GYRE_IO_URING
 

@@ -87,8 +87,8 @@ public enum LoopPolicy: String, Sendable, CaseIterable, CustomStringConvertible 
 
     /// Makes a loop of this policy.
     ///
-    /// - Throws: ``GyreCore/LoopError/Code/policyUnavailable`` with the reason when the machine does
-    ///   not give it.
+    /// - Throws: ``GyreCore/LoopError/Code/policyUnavailable`` with the reason when the machine
+    ///   does not give it.
     public func makeLoop() throws(LoopError) -> Loop {
         try BackendChoice.makeLoop(LoopPolicy.Choice(policy: self, origin: "parameter"))
     }

@@ -7,8 +7,8 @@ import Synchronization
 /// A bounded number of threads for calls that block.
 ///
 /// A thread is started when there is work and fewer than the limit run, and ends when there is no
-/// work left: starting one costs some ten microseconds, against calls that take milliseconds, and an
-/// idle program has no threads of ours.
+/// work left: starting one costs some ten microseconds, against calls that take milliseconds, and
+/// an idle program has no threads of ours.
 package final class BlockingPool: Sendable {
     package typealias Job = @Sendable () -> Void
 
@@ -87,8 +87,9 @@ package final class BlockingPool: Sendable {
     }
 }
 
-/// What waits on a loop for results of other threads. The threads know a number only, so what waits
-/// need not be `Sendable`.
+/// What waits on a loop for results of other threads.
+///
+/// The threads know a number only, so what waits need not be `Sendable`.
 struct ParkedCallbacks {
     private var callbacks: [UInt64: (any Sendable) -> Void] = [:]
     private var next: UInt64 = 1

@@ -27,9 +27,9 @@ extension Loop {
 
     /// Schedules `body` after `delay`.
     ///
-    /// It never runs early; how late depends on what else the loop does. Timers of the same deadline
-    /// run in the order they were made. A negative delay is due at once, the more negative one
-    /// first; delays beyond 292 years are held there.
+    /// It never runs early; how late depends on what else the loop does. Timers of the same
+    /// deadline run in the order they were made. A negative delay is due at once, the more negative
+    /// one first; delays beyond 292 years are held there.
     ///
     /// - Returns: A handle with which the timer can be cancelled until it runs.
     @discardableResult

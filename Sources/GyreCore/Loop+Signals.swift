@@ -56,8 +56,9 @@ final class SignalWatcher: OperationTarget {
 extension Loop {
     /// Calls `body` on the loop's thread when the process receives `signal`.
     ///
-    /// It runs as an ordinary callback, once for one or more signals that arrived together. A second
-    /// call for the same signal replaces the handler. A signal is handled by one loop at a time.
+    /// It runs as an ordinary callback, once for one or more signals that arrived together. A
+    /// second call for the same signal replaces the handler. A signal is handled by one loop at a
+    /// time.
     ///
     /// - Throws: ``LoopError/Code/invalidSignal`` for a number that is no signal,
     ///   ``LoopError/Code/uncatchableSignal`` for one that no program may catch,

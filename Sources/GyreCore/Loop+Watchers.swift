@@ -51,9 +51,9 @@ private final class Watcher: OperationTarget {
 extension Loop {
     /// Calls `body` in every iteration in which `fd` is readable, for as long as it is.
     ///
-    /// One reader for each descriptor: a second call replaces the callback. Reader and writer of the
-    /// same descriptor are independent. The descriptor stays the caller's, who removes the reader
-    /// before closing it.
+    /// One reader for each descriptor: a second call replaces the callback. Reader and writer of
+    /// the same descriptor are independent. The descriptor stays the caller's, who removes the
+    /// reader before closing it.
     ///
     /// - Throws: ``LoopError`` when `fd` is not open, belongs to a transport, or is of a kind that
     ///   is never waited for (a regular file or a directory).

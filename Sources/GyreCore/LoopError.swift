@@ -103,7 +103,8 @@ extension LoopError.Code {
 /// An error that leaves the loop at once when a callback throws it.
 ///
 /// Other errors of callbacks go to the exception handler and the loop goes on. One of these ends
-/// ``Loop/runForever()``, which throws it; what was queued stays queued, and the loop can run again.
+/// ``Loop/runForever()``, which throws it; what was queued stays queued, and the loop can run
+/// again.
 public protocol LoopFatalError: Error {}
 
 /// The plain fatal error: asked to stop at once, as by a second interrupt.

@@ -4,9 +4,9 @@
 ///
 /// Elements are moved, never copied.
 struct RingBuffer<Element>: ~Copyable {
-    // SAFETY: `elements` owns room for `mask + 1` values. Those at positions `head ..< tail` (modulo
-    // the capacity) are initialized, all others are not; every access goes through a position in
-    // that range.
+    // SAFETY: `elements` owns room for `mask + 1` values. Those at positions `head ..< tail`
+    // (modulo the capacity) are initialized, all others are not; every access goes through a
+    // position in that range.
     private var elements: UnsafeMutablePointer<Element>
     private var mask: UInt64
     /// The positions of the oldest element and behind the newest.

@@ -3,9 +3,9 @@
 /// The timers of a loop: a heap of deadlines over a slab of callbacks.
 ///
 /// The heap is four-ary and holds plain numbers, so that a sift stays within few cache lines. A
-/// cancelled timer releases its callback and its slot at once; its number stays in the heap until it
-/// comes up, or until more than half of the heap is such debris, when it is swept in one go. That
-/// costs a cancel nothing and moves no other timer, which knowing every timer's place would.
+/// cancelled timer releases its callback and its slot at once; its number stays in the heap until
+/// it comes up, or until more than half of the heap is such debris, when it is swept in one go.
+/// That costs a cancel nothing and moves no other timer, which knowing every timer's place would.
 struct TimerHeap: ~Copyable {
     /// A deadline in the heap.
     ///

@@ -7,10 +7,9 @@ extension Loop {
     /// connection with a protocol object from `makeProtocol`.
     ///
     /// Takes no thread and no waiting. For host names use
-    /// ``GyreCore/Loop/createServer(hosts:port:options:makeProtocol:completion:)``.
+    /// ``GyreCore/Loop/createServer(hosts:port:options:makeProtocol:completion:)``. Port 0 picks a
+    /// free one, see ``LoopServer/addresses``; with several addresses each picks its own.
     ///
-    /// - Parameter port: 0 picks a free one, see ``LoopServer/addresses``. With several addresses
-    ///   each picks its own.
     /// - Throws: ``GyreCore/LoopError``: the address is in use or not of this machine, `host` is no
     ///   number, a limit is reached. Nothing stays open then.
     public func createServer(
@@ -28,8 +27,9 @@ extension Loop {
         return try makeServer(addresses, options, makeProtocol)
     }
 
-    /// Listens at several hosts, which may be names. A host that is named twice is listened at once;
-    /// an empty list is every interface.
+    /// Listens at several hosts, which may be names.
+    ///
+    /// A host that is named twice is listened at once; an empty list is every interface.
     ///
     /// Names are looked up on another thread. `completion` is called on the loop's thread, in a
     /// later iteration; when one address cannot be bound, none is.
@@ -56,8 +56,8 @@ extension Loop {
     /// Connects to `host`, a number or a name, and serves the connection with the protocol object
     /// from `makeProtocol`.
     ///
-    /// The addresses of a name are tried in order. `completion` is called on the loop's thread, in a
-    /// later iteration, after ``LoopStreamProtocol/connectionMade(_:)`` has returned.
+    /// The addresses of a name are tried in order. `completion` is called on the loop's thread, in
+    /// a later iteration, after ``LoopStreamProtocol/connectionMade(_:)`` has returned.
     ///
     /// - Returns: A handle with which it can be cancelled.
     @discardableResult

@@ -35,8 +35,10 @@ public final class LoopConnecting {
 
     deinit { address?.deallocate() }
 
-    /// Gives up. The completion is called with ``GyreCore/LoopError/Code/cancelled`` in a later
-    /// iteration, the socket closed. Does nothing when the connection was made, or failed.
+    /// Gives up.
+    ///
+    /// The completion is called with ``GyreCore/LoopError/Code/cancelled`` in a later iteration,
+    /// the socket closed. Does nothing when the connection was made, or failed.
     public func cancel() {
         loop.checkThread("cancel", instead: "handle.callSoonThreadSafe")
         guard completion != nil else { return }

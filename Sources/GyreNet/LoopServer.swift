@@ -39,7 +39,9 @@ public final class LoopServer {
         for listener in listeners { listener.server = self }
     }
 
-    /// Begins to accept connections. Does nothing when it does already.
+    /// Begins to accept connections.
+    ///
+    /// Does nothing when it does already.
     ///
     /// - Throws: ``GyreCore/LoopError/Code/closed`` on a closed server.
     public func start() throws(LoopError) {
@@ -50,8 +52,9 @@ public final class LoopServer {
         for listener in listeners { try listener.start(backlog: options.backlog) }
     }
 
-    /// Stops accepting and closes the listening sockets. Connections that were accepted go on.
-    /// Does nothing the second time.
+    /// Stops accepting and closes the listening sockets.
+    ///
+    /// Connections that were accepted go on. Does nothing the second time.
     public func close() {
         loop.checkThread("close", instead: "handle.callSoonThreadSafe")
         guard !isClosed else { return }
@@ -69,7 +72,9 @@ public final class LoopServer {
         wakeWaiters()
     }
 
-    /// The addresses that are listened at, with the ports that the system picked. Empty once closed.
+    /// The addresses that are listened at, with the ports that the system picked.
+    ///
+    /// Empty once closed.
     public var addresses: [LoopAddress] {
         listeners.compactMap { Socket.localAddress(of: $0.fd) }
     }
@@ -181,8 +186,9 @@ private final class Listener: OperationTarget, LoopResource {
         }
     }
 
-    /// Nothing can be accepted until somebody else gives something back. The connections wait in
-    /// the kernel; trying again and again would only burn time.
+    /// Nothing can be accepted until somebody else gives something back.
+    ///
+    /// The connections wait in the kernel; trying again and again would only burn time.
     private func backOff(errno number: CInt) {
         if pause == nil {
             loop.handle(

@@ -4,8 +4,8 @@
 ///
 /// The calls come on the loop's thread in this order: ``connectionMade(_:)``, then
 /// ``dataReceived(_:)`` any number of times, then at most once ``endOfFileReceived()``, and exactly
-/// once, last, ``connectionLost(_:)``. ``pauseWriting()`` and ``resumeWriting()`` come in turns while
-/// the connection is up.
+/// once, last, ``connectionLost(_:)``. ``pauseWriting()`` and ``resumeWriting()`` come in turns
+/// while the connection is up.
 ///
 /// An error that one of them throws is reported to the loop's exception handler, and the connection
 /// is aborted with it.

@@ -12,7 +12,9 @@ extension LoopTransport {
     /// Collected pieces are sent early when they reach this size.
     private static var flushSize: Int { 64 << 10 }
 
-    /// Sends `bytes` behind what was written before. Never blocks and keeps no reference to them.
+    /// Sends `bytes` behind what was written before.
+    ///
+    /// Never blocks and keeps no reference to them.
     ///
     /// What the kernel does not take now is kept; see ``LoopStreamProtocol/pauseWriting()``. On a
     /// transport that is closing or closed the bytes are dropped.
@@ -45,7 +47,9 @@ extension LoopTransport {
     }
 
     /// Ends the sending side after what was written; the peer reads an end of file, and its data
-    /// still arrives here. Does nothing the second time, or when closing.
+    /// still arrives here.
+    ///
+    /// Does nothing the second time, or when closing.
     ///
     /// - Throws: Nothing now; a broken connection is reported by
     ///   ``LoopStreamProtocol/connectionLost(_:)``.

@@ -71,8 +71,10 @@ public final class LoopTransport {
 
     // MARK: Reading
 
-    /// Stops ``LoopStreamProtocol/dataReceived(_:)`` until ``resumeReading()``, so that the peer has
-    /// to wait. Does nothing when paused already, or closing.
+    /// Stops ``LoopStreamProtocol/dataReceived(_:)`` until ``resumeReading()``, so that the peer
+    /// has to wait.
+    ///
+    /// Does nothing when paused already, or closing.
     public func pauseReading() {
         loop.checkThread("pauseReading", instead: "handle.callSoonThreadSafe")
         guard !state.contains(.closing) else { return }
@@ -80,8 +82,10 @@ public final class LoopTransport {
         updateReading()
     }
 
-    /// Goes on reading after ``pauseReading()``. Data that is there already is delivered in a later
-    /// iteration, never inside the call. Does nothing when not paused, or closing.
+    /// Goes on reading after ``pauseReading()``.
+    ///
+    /// Data that is there already is delivered in a later iteration, never inside the call. Does
+    /// nothing when not paused, or closing.
     public func resumeReading() {
         loop.checkThread("resumeReading", instead: "handle.callSoonThreadSafe")
         guard state.contains(.readingPaused), !state.contains(.closing) else { return }
@@ -172,11 +176,14 @@ public final class LoopTransport {
 
     // MARK: Closing
 
-    /// Whether the transport is closing or closed: nothing more is delivered, nor taken for sending.
+    /// Whether the transport is closing or closed: nothing more is delivered, nor taken for
+    /// sending.
     public var isClosing: Bool { state.contains(.closing) }
 
-    /// Sends what was written, then closes. ``LoopStreamProtocol/connectionLost(_:)`` follows in a
-    /// later iteration, without an error. What is written from now on is dropped.
+    /// Sends what was written, then closes.
+    ///
+    /// ``LoopStreamProtocol/connectionLost(_:)`` follows in a later iteration, without an error.
+    /// What is written from now on is dropped.
     public func close() {
         loop.checkThread("close", instead: "handle.callSoonThreadSafe")
         guard !state.contains(.closing) else { return }
@@ -185,8 +192,9 @@ public final class LoopTransport {
         if bufferedCount == 0 { end(nil) }
     }
 
-    /// Closes at once; what was not sent is dropped. ``LoopStreamProtocol/connectionLost(_:)``
-    /// follows in a later iteration, without an error.
+    /// Closes at once; what was not sent is dropped.
+    ///
+    /// ``LoopStreamProtocol/connectionLost(_:)`` follows in a later iteration, without an error.
     public func abort() {
         loop.checkThread("abort", instead: "handle.callSoonThreadSafe")
         end(nil)
@@ -195,7 +203,9 @@ public final class LoopTransport {
     /// The connection broke.
     func fail(_ error: any Error) { end(error) }
 
-    /// Nothing more is sent or received. When the operations have ended, the connection is lost.
+    /// Nothing more is sent or received.
+    ///
+    /// When the operations have ended, the connection is lost.
     func end(_ error: (any Error)?) {
         guard !state.contains(.ending) else { return }
         state.formUnion([.closing, .ending])
@@ -252,8 +262,9 @@ public final class LoopTransport {
     /// The address of this side, nil when the connection is gone.
     public var localAddress: LoopAddress? { fd < 0 ? nil : Socket.localAddress(of: fd) }
 
-    /// The socket, for options that the transport does not know; -1 when the connection is gone. It
-    /// stays the transport's: do not read, write or close it.
+    /// The socket, for options that the transport does not know; -1 when the connection is gone.
+    ///
+    /// It stays the transport's: do not read, write or close it.
     public var descriptor: CInt { fd }
 
     /// The protocol object that is served, nil after connection lost.

@@ -8,7 +8,9 @@ package import GyreCore
 /// Look-ups block, so they run on threads of their own, never shared with other work: a slow name
 /// server delays nobody else. Numeric hosts are converted on the spot and take no thread.
 package enum Resolver {
-    /// As many as libuv has. A look-up waits for the network, not for a core.
+    /// As many as libuv has.
+    ///
+    /// A look-up waits for the network, not for a core.
     private static let pool = BlockingPool(threadsMax: 4)
 
     package struct Query: Sendable {
@@ -24,7 +26,9 @@ package enum Resolver {
         }
     }
 
-    /// The addresses, when they take no look-up: a numeric host, or none. Nil for a name.
+    /// The addresses, when they take no look-up: a numeric host, or none.
+    ///
+    /// Nil for a name.
     package static func resolveNumeric(_ query: Query) throws(LoopError) -> [LoopAddress]? {
         guard (0...65535).contains(query.port) else {
             throw LoopError(
@@ -39,7 +43,8 @@ package enum Resolver {
         }
     }
 
-    /// Looks `query` up on a thread of the pool and hands the answer to `then` on the loop's thread.
+    /// Looks `query` up on a thread of the pool and hands the answer to `then` on the loop's
+    /// thread.
     ///
     /// - Returns: A token for ``GyreCore/Loop/forget(_:)``.
     package static func resolve(

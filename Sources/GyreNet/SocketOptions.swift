@@ -3,8 +3,10 @@
 import Glibc
 import GyreCore
 
-/// Options of a TCP server. What a socket can inherit is set on the listening socket once, and
-/// costs an accepted connection nothing.
+/// Options of a TCP server.
+///
+/// What a socket can inherit is set on the listening socket once, and costs an accepted connection
+/// nothing.
 public struct LoopServerOptions: Sendable {
     /// How many connections the kernel keeps that were not accepted yet; held at the system's
     /// limit, `net.core.somaxconn`.
@@ -19,7 +21,9 @@ public struct LoopServerOptions: Sendable {
     public var keepAlive = false
     /// The congestion control, such as `cubic`; nil for the system's.
     public var congestionControl: String?
-    /// Accepts from the start. With false, ``LoopServer/start()`` begins.
+    /// Accepts from the start.
+    ///
+    /// With false, ``LoopServer/start()`` begins.
     public var startsServing = true
 
     /// The defaults.
@@ -65,8 +69,8 @@ enum Socket {
         if noDelay { try set(CInt(IPPROTO_TCP), TCP_NODELAY, 1, on: fd, "TCP_NODELAY") }
         if keepAlive { try set(SOL_SOCKET, SO_KEEPALIVE, 1, on: fd, "SO_KEEPALIVE") }
         guard let name = congestionControl else { return }
-        guard setsockopt(fd, CInt(IPPROTO_TCP), TCP_CONGESTION, name, socklen_t(name.utf8.count)) == 0
-        else {
+        let length = socklen_t(name.utf8.count)
+        guard setsockopt(fd, CInt(IPPROTO_TCP), TCP_CONGESTION, name, length) == 0 else {
             throw LoopError(errno: errno, operation: "setsockopt", detail: "TCP_CONGESTION \(name)")
         }
     }
@@ -76,7 +80,8 @@ enum Socket {
     static func peerAddress(of fd: CInt) -> LoopAddress? { name(of: fd, getpeername) }
 
     private static func name(
-        of fd: CInt, _ call: (CInt, UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> CInt
+        of fd: CInt,
+        _ call: (CInt, UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> CInt
     ) -> LoopAddress? {
         var storage = sockaddr_storage()
         var length = socklen_t(MemoryLayout<sockaddr_storage>.size)

@@ -8,8 +8,9 @@ import Glibc
 /// meanwhile collects in a second one.
 final class WriteQueue {
     private struct Chunk {
-        // SAFETY: `bytes` owns room for `capacity` bytes, those at `head ..< tail` initialized; it is
-        // freed when the chunk is emptied for good, in `release`. Only the loop's thread touches it.
+        // SAFETY: `bytes` owns room for `capacity` bytes, those at `head ..< tail` initialized; it
+        // is freed when the chunk is emptied for good, in `release`. Only the loop's thread touches
+        // it.
         var bytes: UnsafeMutableRawPointer?
         var capacity = 0
         var head = 0
@@ -64,7 +65,9 @@ final class WriteQueue {
         }
     }
 
-    /// The oldest bytes, in one piece. They stay in place until the next call.
+    /// The oldest bytes, in one piece.
+    ///
+    /// They stay in place until the next call.
     func next() -> UnsafeRawBufferPointer {
         if front.count == 0 {
             front.release()

@@ -9,11 +9,11 @@ import Glibc
 /// and what came of it is its completion. What is known of a descriptor is kept, so that a report
 /// that came while nobody waited is not lost: that is what edge-triggered reports ask for.
 ///
-/// Two rules of the kernel shape this. A receive that returns fewer bytes than asked for has drained
-/// the socket, and anything later is a new edge (epoll(7), question 9), so no second call has to
-/// find EAGAIN. But a hang-up reported together with data is not reported again, so after one the
-/// socket is read until the end of file. Per iteration each descriptor gets one receive, or a bounded
-/// number of accepts; what is left goes on in the next iteration, after a poll.
+/// Two rules of the kernel shape this. A receive that returns fewer bytes than asked for has
+/// drained the socket, and anything later is a new edge (epoll(7), question 9), so no second call
+/// has to find EAGAIN. But a hang-up reported together with data is not reported again, so after
+/// one the socket is read until the end of file. Per iteration each descriptor gets one receive, or
+/// a bounded number of accepts; what is left goes on in the next iteration, after a poll.
 package final class Readiness {
     package struct Report {
         package let fd: CInt
@@ -51,9 +51,10 @@ package final class Readiness {
 
     private let operations: OperationTable
     private let socketFlags: CInt
-    // SAFETY: `descriptors` owns room for `descriptorCount` values, all initialized (they are trivial);
-    // every index is checked against the count, or was when the descriptor was filed. Growing moves
-    // them, so no pointer outlives the call that made it. Only the loop's thread touches it.
+    // SAFETY: `descriptors` owns room for `descriptorCount` values, all initialized (they are
+    // trivial); every index is checked against the count, or was when the descriptor was filed.
+    // Growing moves them, so no pointer outlives the call that made it. Only the loop's thread
+    // touches it.
     private var descriptors: UnsafeMutablePointer<Descriptor>
     private var descriptorCount: Int
     /// Descriptors to try without a new report.

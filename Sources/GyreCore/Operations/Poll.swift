@@ -17,7 +17,8 @@ extension Loop {
 
 #if IOUring
 extension Operation {
-    /// A one-shot poll, armed anew after each completion: the kernel's multishot poll reports edges.
+    /// A one-shot poll, armed anew after each completion: the kernel's multishot poll reports
+    /// edges.
     func encodePoll(_ id: OperationID, into ring: OpaquePointer) -> Bool {
         let events = direction == .read ? POLLIN | CInt(GYRE_POLLRDHUP) : POLLOUT
         return gyre_ring_poll(ring, id.rawValue, fd, UInt32(events), false)
