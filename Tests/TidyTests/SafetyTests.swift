@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Testing
+
+/// Where the compiler is told to look away, and why it may.
+@Suite("Unsafe code is rare, listed and explained")
+struct SafetyTests {
+    /// Uses of what switches a check of the compiler off, by file.
+    ///
+    /// May only shrink.
+    private static let unchecked: [String: Int] = [
+        "Sources/GyreCore/Loop.swift": 2,
+        "Sources/GyreCore/RingBuffer.swift": 1,
+    ]
+
+    /// Types that belong to a loop's thread, and where that is said.
+    private static let loopBound = [
+        "Loop": "Sources/GyreCore/Loop.swift",
+        "LoopCallback": "Sources/GyreCore/Loop+Scheduling.swift",
+        "LoopTimer": "Sources/GyreCore/Loop+Scheduling.swift",
+    ]
+
+    /// The files that handle memory by pointers.
+    private static let pointers: Set<String> = []
+
+    @Test("@unchecked Sendable, nonisolated(unsafe) and Unmanaged are counted")
+    func uncheckedUsesAreCounted() {
+        let pattern = /@unchecked Sendable|nonisolated\(unsafe\)|\bUnmanaged\b|@preconcurrency/
+        var found: [String: Int] = [:]
+        for file in Repository.sources {
+            let uses = file.code.matches(of: pattern).count
+            if uses > 0 { found[file.path] = uses }
+        }
+        #expect(found == Self.unchecked)
+    }
+
+    @Test("The files with pointers are listed")
+    func pointersAreListed() {
+        let found = Repository.sources.filter(Self.usesPointers).map(\.path)
+        #expect(Set(found) == Self.pointers)
+    }
+
+    @Test("Every file with unsafe code says why it is safe")
+    func unsafeCodeIsExplained() {
+        let unsafe = Repository.sources.filter {
+            Self.usesPointers($0) || Self.unchecked.keys.contains($0.path)
+        }
+        #expect(!unsafe.isEmpty)
+        let unexplained = unsafe.filter { !$0.text.contains("// SAFETY: ") }.map(\.path)
+        #expect(unexplained == [])
+    }
+
+    @Test("Nothing in Sources traps for want of error handling")
+    func nothingTrapsLazily() {
+        let pattern = /\btry!|\bas!|\bfatalError\(|[\w)\]}?]!(?!=)/
+        for file in Repository.sources {
+            for (index, line) in file.code.split(
+                separator: "\n", omittingEmptySubsequences: false
+            ).enumerated() where line.contains(pattern) {
+                Issue.record("\(file):\(index + 1): \(line)")
+            }
+        }
+    }
+
+    @Test("Loop-bound types cannot become Sendable by accident")
+    func loopBoundTypesAreMarked() throws {
+        for (type, path) in Self.loopBound {
+            let text = try Repository.file(path).text
+            let isMarked = text.contains(
+                "@available(*, unavailable)\nextension \(type): Sendable {}")
+            #expect(isMarked, "\(type) is not marked in \(path)")
+        }
+    }
+
+    private static func usesPointers(_ file: Repository.File) -> Bool {
+        file.code.contains(
+            /\bUnsafe\w*Pointer\b|\bwithUnsafe\w+|\bunsafeBitCast\b|\bunsafelyUnwrapped\b/
+        )
+    }
+}
