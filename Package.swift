@@ -54,6 +54,9 @@ let package = Package(
             cSettings: [.define("GYRE_IO_URING", .when(traits: ["IOUring"]))],
             linkerSettings: [.linkedLibrary("uring", .when(traits: ["IOUring"]))]
         ),
+
+        // The tests of the text itself: walls, sizes, unsafe code, layout.
+        .testTarget(name: "TidyTests"),
     ],
     swiftLanguageModes: [.v6],
     cLanguageStandard: .c11
