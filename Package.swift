@@ -72,3 +72,8 @@ for target in package.targets where target.type != .plugin {
             .enableUpcomingFeature("NonisolatedNonsendingByDefault"),  // SE-0461
         ]
 }
+
+// What CMake reads beside the sources of a library.
+for target in package.targets where target.type == .regular && target.path == nil {
+    target.exclude.append("CMakeLists.txt")
+}
