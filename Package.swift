@@ -71,6 +71,11 @@ for target in package.targets where target.type != .plugin {
             .enableUpcomingFeature("InternalImportsByDefault"),  // SE-0409
             .enableUpcomingFeature("NonisolatedNonsendingByDefault"),  // SE-0461
         ]
+    // No warnings: held where the tests decide, so that a newer compiler breaks nobody's build.
+    if Context.environment["CI"] == "true" {
+        target.swiftSettings?.append(.treatAllWarnings(as: .error))
+        target.cSettings = (target.cSettings ?? []) + [.treatAllWarnings(as: .error)]
+    }
 }
 
 // What CMake reads beside the sources of a library.
