@@ -64,7 +64,7 @@ package final class EpollBackend: LoopBackend {
     package func submit(_ id: OperationID) {
         guard let operation = operations[id], readiness.submit(id, operation) else { return }
         let error = register(operation.fd)
-        if error != 0 { readiness.fail(id, operation, errno: error) }
+        if error != 0 { readiness.fail(operation.fd, operation.direction, errno: error) }
     }
 
     package func cancel(_ id: OperationID) {

@@ -58,7 +58,7 @@ package final class Readiness {
     private var descriptors: UnsafeMutablePointer<Descriptor>
     private var descriptorCount: Int
     /// Descriptors to try without a new report.
-    private var pending: [CInt] = []
+    package private(set) var pending: [CInt] = []
     /// Operations that ended without a system call.
     private var ended: [(id: OperationID, result: CInt)] = []
     // SAFETY: allocated in init, freed in deinit, lent to targets for the length of a call.
@@ -97,6 +97,22 @@ package final class Readiness {
         Int(fd) < descriptorCount && descriptors[Int(fd)].isPolled
     }
 
+    /// Whether an operation on `fd` can only go on when the poller reports: one is filed, and
+    /// nothing that is known of the descriptor lets it be tried.
+    ///
+    /// For a poller that has to ask for every report.
+    package func isWaiting(_ fd: CInt, _ direction: Operation.Direction) -> Bool {
+        guard hasOperation(on: fd, direction),
+            let operation = operations[descriptors[Int(fd)][direction]]
+        else { return false }
+        switch operation.kind {
+        case .receive, .accept: return !descriptors[Int(fd)].isReadable
+        case .send: return !descriptors[Int(fd)].isWritable
+        case .connect: return operation.isUnderWay && !descriptors[Int(fd)].isWritable
+        case .poll: return true
+        }
+    }
+
     // MARK: Submitting
 
     /// Files the operation.
@@ -120,10 +136,12 @@ package final class Readiness {
         descriptors[index][operation.direction] = id
         descriptors[index].isPolled = isPoll
         switch operation.kind {
-        case .connect: makePending(operation.fd)
+        case .connect:
+            descriptors[index].isWritable = false
+            makePending(operation.fd)
         case .send: descriptors[index].isWritable = false
         case .receive, .accept: if descriptors[index].isReadable { makePending(operation.fd) }
-        case .poll: break
+        case .poll: clearReady(index, operation.direction)
         }
         // A connect is watched once it is under way: an unconnected socket reports a hang-up.
         return operation.kind != .connect
@@ -139,13 +157,20 @@ package final class Readiness {
         }
         descriptors[index][operation.direction] = .none
         end(id, -ECANCELED)
-        return operation.kind == .poll
+        guard operation.kind == .poll else { return false }
+        // The user may close the descriptor now: what is known of it, or still on its way, is not
+        // for the next one of this number.
+        if descriptors[index].read == .none, descriptors[index].write == .none {
+            forget(operation.fd)
+            descriptors[index].isPolled = true
+        }
+        return true
     }
 
-    /// The poller cannot watch the operation's descriptor.
-    package func fail(_ id: OperationID, _ operation: Operation, errno number: CInt) {
-        descriptors[Int(operation.fd)][operation.direction] = .none
-        end(id, -number)
+    /// The poller cannot watch `fd` for the operation that is filed there.
+    package func fail(_ fd: CInt, _ direction: Operation.Direction, errno number: CInt) {
+        end(descriptors[Int(fd)][direction], -number)
+        descriptors[Int(fd)][direction] = .none
     }
 
     /// The number `fd` is about to belong to another descriptor.
@@ -309,7 +334,7 @@ package final class Readiness {
         case .wouldBlock where operation.kind == .connect && !operation.isUnderWay:
             operations.markUnderWay(id)
             let error = watch(fd, id)
-            if error != 0 { fail(id, operation, errno: error) }
+            if error != 0 { fail(fd, .write, errno: error) }
         case .wouldBlock:
             descriptors[Int(fd)].isWritable = false
         case .finished(let result):
@@ -322,11 +347,15 @@ package final class Readiness {
     private func tellPoll(
         _ fd: CInt, _ id: OperationID, _ direction: Operation.Direction
     ) {
-        if direction == .read {
-            descriptors[Int(fd)].isReadable = false
-        } else {
-            descriptors[Int(fd)].isWritable = false
-        }
+        clearReady(Int(fd), direction)
         operations.complete(id, 0, more: true)
+    }
+
+    private func clearReady(_ index: Int, _ direction: Operation.Direction) {
+        if direction == .read {
+            descriptors[index].isReadable = false
+        } else {
+            descriptors[index].isWritable = false
+        }
     }
 }
