@@ -2,19 +2,14 @@
 
 /// The place in the source where something was scheduled or made: the name it has in reports.
 public struct CallSite: Sendable, CustomStringConvertible {
-    let file: StaticString
-    let line: UInt32
+    @usableFromInline let file: StaticString
+    @usableFromInline let line: UInt32
 
     /// The place `file`:`line`.
     @inlinable
     public init(file: StaticString, line: UInt) {
-        self.init(file: file, shortLine: UInt32(truncatingIfNeeded: line))
-    }
-
-    @usableFromInline
-    init(file: StaticString, shortLine: UInt32) {
         self.file = file
-        self.line = shortLine
+        self.line = UInt32(truncatingIfNeeded: line)
     }
 
     /// `Module/File.swift:line`.

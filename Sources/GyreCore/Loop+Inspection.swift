@@ -5,7 +5,6 @@ import Glibc
 
 /// Debug mode and the handling of errors: what a loop knows of its own health.
 struct Inspection {
-    var isDebug = getenv("GYRE_DEBUG").map { String(cString: $0) == "1" } ?? false
     var slowCallbackDuration = Duration.milliseconds(100)
     var longestCallback: Duration?
     var exceptionHandler: LoopExceptionHandler?
@@ -39,7 +38,7 @@ extension Loop {
     /// Runs a callback of the user's, and sees to what it throws.
     @inline(__always)
     func run(_ body: () throws -> Void, site: CallSite) {
-        guard !inspection.isDebug else { return runMeasured(body, site: site) }
+        guard !isDebug else { return runMeasured(body, site: site) }
         do { try body() } catch { handle(thrown: error, site: site) }
     }
 
@@ -52,7 +51,7 @@ extension Loop {
 
     /// Measures a callback of the user's in debug mode; `name` says which in the report.
     package func measure(_ name: @autoclosure () -> String, _ body: () -> Void) {
-        guard inspection.isDebug else { return body() }
+        guard isDebug else { return body() }
         let start = LoopClock.systemNanoseconds()
         body()
         let duration = Duration.nanoseconds(LoopClock.systemNanoseconds() - start)
@@ -125,8 +124,8 @@ extension Loop {
     /// May be switched at any time, also while the loop runs. On from the start where `GYRE_DEBUG`
     /// is `1`.
     public var isDebug: Bool {
-        get { inspection.isDebug }
-        set { inspection.isDebug = newValue }
+        get { state.pointee.isDebug }
+        set { state.pointee.isDebug = newValue }
     }
 
     /// From how long on a callback is reported in debug mode.

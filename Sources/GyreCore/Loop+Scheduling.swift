@@ -10,14 +10,22 @@ extension Loop {
     /// - Important: On the loop's thread only; from others use
     ///   ``LoopHandle/callSoonThreadSafe(file:line:_:)``.
     @discardableResult
+    @inlinable
     public func callSoon(
-        file: StaticString = #fileID, line: UInt = #line, _ body: @escaping () throws -> Void
+        file: StaticString = #fileID, line: UInt = #line,
+        _ body: consuming @escaping () throws -> Void
     ) -> LoopCallback {
-        checkThread("callSoon", instead: "handle.callSoonThreadSafe")
+        // Inlined, so that a handle that nobody keeps is never made: its reference to the loop
+        // would cost as much as the rest.
         let site = CallSite(file: file, line: line)
-        guard !isClosed else { return LoopCallback(loop: self, position: .max, site: site) }
-        return LoopCallback(
-            loop: self, position: ready.append(.callback(body), site: site), site: site)
+        return LoopCallback(loop: self, position: schedule(body, site: site), site: site)
+    }
+
+    @usableFromInline
+    func schedule(_ body: consuming @escaping () throws -> Void, site: CallSite) -> UInt64 {
+        checkThread("callSoon", instead: "handle.callSoonThreadSafe")
+        guard !isClosed else { return .max }
+        return ready.append(.callback(body), site: site)
     }
 
     func enqueue(_ work: consuming ReadyEntry.Work, site: CallSite) {
@@ -33,11 +41,12 @@ extension Loop {
     ///
     /// - Returns: A handle with which the timer can be cancelled until it runs.
     @discardableResult
+    @inlinable
     public func callLater(
         _ delay: Duration, file: StaticString = #fileID, line: UInt = #line,
-        _ body: @escaping () throws -> Void
+        _ body: consuming @escaping () throws -> Void
     ) -> LoopTimer {
-        callAt(clock.now.advanced(by: delay), file: file, line: line, body)
+        schedule(after: delay, body, site: CallSite(file: file, line: line)).handle(on: self)
     }
 
     /// Schedules `body` after `seconds`, as asyncio counts them.
@@ -62,17 +71,30 @@ extension Loop {
     ///
     /// - Returns: A handle with which the timer can be cancelled until it runs.
     @discardableResult
+    @inlinable
     public func callAt(
         _ deadline: LoopClock.Instant, file: StaticString = #fileID, line: UInt = #line,
-        _ body: @escaping () throws -> Void
+        _ body: consuming @escaping () throws -> Void
     ) -> LoopTimer {
+        schedule(at: deadline.nanoseconds, body, site: CallSite(file: file, line: line))
+            .handle(on: self)
+    }
+
+    @usableFromInline
+    func schedule(
+        after delay: Duration, _ body: consuming @escaping () throws -> Void, site: CallSite
+    ) -> TimerName {
+        let deadline = clock.nowNanoseconds.addingSaturated(delay.nanosecondsRoundedUp)
+        return schedule(at: deadline, body, site: site)
+    }
+
+    @usableFromInline
+    func schedule(
+        at deadline: Int64, _ body: consuming @escaping () throws -> Void, site: CallSite
+    ) -> TimerName {
         checkThread("callAt", instead: "handle.callSoonThreadSafe { $0.callAt(...) }")
-        guard !isClosed else {
-            return LoopTimer(loop: self, slot: .max, sequence: 0, deadline: deadline)
-        }
-        let (slot, sequence) = timers.insert(
-            deadline: deadline.nanoseconds, site: CallSite(file: file, line: line), body: body)
-        return LoopTimer(loop: self, slot: slot, sequence: sequence, deadline: deadline)
+        guard !isClosed else { return TimerName(slot: .max, sequence: 0, deadline: deadline) }
+        return timers.insert(deadline: deadline, site: site, body: body)
     }
 
     /// The current time of the loop's clock.
@@ -84,9 +106,16 @@ extension Loop {
 
 /// A scheduled callback: the handle that ``Loop/callSoon(file:line:_:)`` returns.
 public struct LoopCallback: CustomStringConvertible {
-    let loop: Loop
-    let position: UInt64
-    let site: CallSite
+    @usableFromInline let loop: Loop
+    @usableFromInline let position: UInt64
+    @usableFromInline let site: CallSite
+
+    @inlinable
+    init(loop: Loop, position: UInt64, site: CallSite) {
+        self.loop = loop
+        self.position = position
+        self.site = site
+    }
 
     /// Takes the callback out of the queue and releases what it holds.
     ///
@@ -105,27 +134,33 @@ public struct LoopCallback: CustomStringConvertible {
 
 /// A scheduled timer: the handle that `callLater` and `callAt` return.
 public struct LoopTimer: CustomStringConvertible {
-    let loop: Loop
-    let slot: UInt32
-    let sequence: UInt64
-    let deadline: LoopClock.Instant
+    @usableFromInline let loop: Loop
+    @usableFromInline let name: TimerName
+
+    @inlinable
+    init(loop: Loop, name: TimerName) {
+        self.loop = loop
+        self.name = name
+    }
 
     /// Takes the timer out and releases what it holds, at once.
     ///
     /// Does nothing once it fired.
     public func cancel() {
         loop.checkThread("cancel", instead: "handle.callSoonThreadSafe")
-        _ = loop.timers.cancel(slot: slot, sequence: sequence)
+        _ = loop.timers.cancel(name)
     }
 
     /// The deadline that was asked for, also after the timer fired or was cancelled.
-    public func when() -> LoopClock.Instant { deadline }
+    public func when() -> LoopClock.Instant {
+        LoopClock.Instant(nanoseconds: name.deadline)
+    }
 
     /// Whether the timer still waits: it neither fired nor was cancelled.
-    public var isPending: Bool { loop.timers.contains(slot: slot, sequence: sequence) }
+    public var isPending: Bool { loop.timers.contains(name) }
 
     /// The deadline, for messages.
-    public var description: String { "timer at \(deadline.nanoseconds) ns" }
+    public var description: String { "timer at \(name.deadline) ns" }
 }
 
 @available(*, unavailable)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import CGyre
+import Glibc
 
 /// An event loop: runs callbacks, timers and I/O on one thread.
 ///
@@ -19,21 +20,20 @@ public final class Loop {
     package let backend: any LoopBackend
     package let clock: LoopClock
 
-    var ready = ReadyQueue()
-    var timers = TimerHeap()
-    private var due: [DueTimer] = []
-    private var nextDue = 0
-    private var mail = RingBuffer<LoopHandle.Mail>()
+    /// What changes at every turn, behind a pointer: in a class every access to it would be checked at run
+    /// time for overlaps with others, which costs more than running a callback.
+    // SAFETY: initialized in init, freed in deinit, used on the loop's thread only. No access
+    // overlaps another: the queues hand out what they give up, and code of the user's runs, or is
+    // released, only after the access.
+    let state: UnsafeMutablePointer<LoopState>
 
     /// Whether the loop is inside a run.
-    public private(set) var isRunning = false
+    public var isRunning: Bool { state.pointee.isRunning }
     /// Whether ``close()`` was called.
-    public private(set) var isClosed = false
-    private var isStopping = false
+    public var isClosed: Bool { state.pointee.isClosed }
     /// Set together with the table's interruption, which is what is looked at.
     private var fatalError: (any LoopFatalError)?
-    package private(set) var ticks: UInt64 = 0
-    private var readyMaximum = 0
+    package var ticks: UInt64 { state.pointee.ticks }
 
     var watchers = Watchers()
     var signals: SignalWatcher?
@@ -50,11 +50,19 @@ public final class Loop {
         self.selection = selection
         self.clock = clock
         backend = try makeBackend(operations)
+        // Last: what is allocated before an error is thrown would never be freed.
+        state = .allocate(capacity: 1)
+        state.initialize(to: LoopState())
+        state.pointee.isDebug = getenv("GYRE_DEBUG").map { String(cString: $0) == "1" } ?? false
         handle = LoopHandle(waker: backend.waker)
         handle.bind(to: address)
     }
 
-    deinit { tearDown() }
+    deinit {
+        tearDown()
+        state.deinitialize(count: 1)
+        state.deallocate()
+    }
 
     // MARK: The tick
 
@@ -62,7 +70,7 @@ public final class Loop {
     ///
     /// Everything the loop ever does happens in one of these phases.
     private func tick(mayBlock: Bool) {
-        ticks &+= 1
+        state.pointee.ticks &+= 1
         let now = updateClock()
         runDueTimers(now: now)
         runReadyCallbacks()
@@ -81,25 +89,17 @@ public final class Loop {
     /// Timers that are due leave the heap together, so that a timer made by one of them waits for
     /// the next iteration; each can be cancelled until its turn comes.
     private func runDueTimers(now: Int64) {
-        if timers.count > 0 { timers.popDue(now: now, into: &due) }
-        guard nextDue < due.count else { return }
-        while nextDue < due.count, !operations.isInterrupted {
-            let timer = due[nextDue]
-            nextDue += 1
-            if let (body, site) = timers.remove(slot: timer.slot, sequence: timer.sequence) {
-                run(body, site: site)
-            }
+        if timers.count > 0 { state.pointee.collectDue(now: now) }
+        while !operations.isInterrupted, let timer = state.pointee.nextDue() {
+            run(timer.body, site: timer.site)
         }
-        guard nextDue == due.count else { return }
-        due.removeAll(keepingCapacity: due.count <= 1024)
-        nextDue = 0
     }
 
     /// Runs what was ready when the phase began; what is scheduled meanwhile waits for the next
     /// iteration, after a poll, so that nothing starves I/O.
     private func runReadyCallbacks() {
         var remaining = ready.count
-        if remaining > readyMaximum { readyMaximum = remaining }
+        if remaining > state.pointee.readyMaximum { state.pointee.readyMaximum = remaining }
         while remaining > 0, !operations.isInterrupted {
             remaining -= 1
             let entry = ready.removeFirst()
@@ -113,7 +113,7 @@ public final class Loop {
 
     /// How long the wait may take: 0 not at all, negative for ever.
     private func waitLimit(mayBlock: Bool) -> Int64 {
-        guard mayBlock, !isStopping, ready.isEmpty, nextDue == due.count,
+        guard mayBlock, !state.pointee.isStopping, ready.isEmpty, !state.pointee.hasDue,
             !operations.isInterrupted
         else { return 0 }
         guard let deadline = timers.nextDeadline() else { return -1 }
@@ -132,11 +132,23 @@ public final class Loop {
     }
 
     private func collectMail() {
-        guard handle.takeMail(into: &mail) else { return }
-        while !mail.isEmpty {
-            let item = mail.removeFirst()
-            _ = ready.append(.remote(item.body), site: item.site)
-        }
+        guard handle.hasMail else { return }
+        handle.takeMail(into: &state.pointee.mail)
+        state.pointee.sortMail()
+    }
+
+    /// The callbacks that are ready.
+    @inline(__always)
+    var ready: ReadyQueue {
+        _read { yield state.pointee.ready }
+        _modify { yield &state.pointee.ready }
+    }
+
+    /// The timers.
+    @inline(__always)
+    var timers: TimerHeap {
+        _read { yield state.pointee.timers }
+        _modify { yield &state.pointee.timers }
     }
 
     // MARK: Running
@@ -149,7 +161,7 @@ public final class Loop {
     ///   thread; or the ``LoopFatalError`` that a callback threw.
     public func runForever() throws {
         try runTicks {
-            repeat { tick(mayBlock: true) } while !isStopping && fatalError == nil
+            repeat { tick(mayBlock: true) } while !state.pointee.isStopping && fatalError == nil
         }
     }
 
@@ -175,7 +187,7 @@ public final class Loop {
     /// Callbacks that the batch schedules stay queued for the next run.
     public func stop() {
         checkThread("stop", instead: "handle.callSoonThreadSafe { $0.stop() }")
-        isStopping = true
+        state.pointee.isStopping = true
     }
 
     private func runTicks(_ ticks: () -> Void) throws {
@@ -185,12 +197,12 @@ public final class Loop {
             throw LoopError(
                 .alreadyRunning, operation: "run", detail: "another loop runs on this thread")
         }
-        isRunning = true
+        state.pointee.isRunning = true
         gyre_set_current_loop(UnsafeMutableRawPointer(bitPattern: address))
         ticks()
         gyre_set_current_loop(nil)
-        isRunning = false
-        isStopping = false
+        state.pointee.isRunning = false
+        state.pointee.isStopping = false
         if let error = fatalError {
             fatalError = nil
             operations.isInterrupted = false
@@ -224,7 +236,8 @@ public final class Loop {
 
     private func tearDown() {
         guard !isClosed else { return }
-        isClosed = true
+        // What callbacks held is released at the end, outside the access.
+        let dropped = state.pointee.close()
         handle.close()
         signals?.removeAll()
         signals = nil
@@ -233,10 +246,7 @@ public final class Loop {
         operations.removeAll()
         watchers = Watchers()
         parked = ParkedCallbacks()
-        timers = TimerHeap()
-        ready = ReadyQueue()
-        due = []
-        nextDue = 0
+        _ = consume dropped
     }
 
     // MARK: Where and what
@@ -293,7 +303,7 @@ public final class Loop {
             wakeUpsSent: counts.wakeUps,
             wakeUpsElided: counts.received - counts.wakeUps,
             readyCount: ready.count,
-            readyMaximum: max(readyMaximum, ready.count),
+            readyMaximum: max(state.pointee.readyMaximum, ready.count),
             timerCount: timers.count,
             timerStorage: timers.storedCount,
             operationCount: operations.active,

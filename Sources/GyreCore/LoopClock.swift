@@ -34,12 +34,15 @@ public struct LoopClock: Sendable {
 
     /// Where the time comes from; nil is the system's monotonic clock.
     private let source: (any LoopTimeSource)?
+    /// Looked at first: cheaper than looking into an optional of a protocol.
+    private let isSystem: Bool
 
     /// The system's monotonic clock.
     public static var monotonic: LoopClock { LoopClock(source: nil) }
 
     package init(source: (any LoopTimeSource)?) {
         self.source = source
+        isSystem = source == nil
     }
 
     /// The current instant.
@@ -47,7 +50,7 @@ public struct LoopClock: Sendable {
 
     @inline(__always)
     package var nowNanoseconds: Int64 {
-        guard let source else { return LoopClock.systemNanoseconds() }
+        guard !isSystem, let source else { return LoopClock.systemNanoseconds() }
         return source.nowNanoseconds
     }
 
@@ -57,7 +60,7 @@ public struct LoopClock: Sendable {
         source?.jump(to: deadline) ?? false
     }
 
-    package var isManual: Bool { source != nil }
+    package var isManual: Bool { !isSystem }
 
     @inline(__always)
     package static func systemNanoseconds() -> Int64 {
@@ -77,18 +80,21 @@ extension Duration {
     /// Whole nanoseconds, rounded up so that a timer never fires early, and held at the ends of
     /// `Int64`.
     package var nanosecondsRoundedUp: Int64 {
-        let (seconds, attoseconds) = components
+        // Below nine seconds the attoseconds fit a register, and no 128-bit division is needed.
+        if let attoseconds = Int64(exactly: attoseconds) { return attoseconds.dividedUp }
+        let (seconds, rest) = components
         let (whole, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
-        if overflow { return seconds < 0 ? .min : .max }
-        // Attoseconds carry the sign of the duration; a division cuts towards zero, which for a
-        // negative duration is already up.
-        var fraction = attoseconds / 1_000_000_000
-        if attoseconds > fraction * 1_000_000_000 { fraction += 1 }
-        return whole.addingSaturated(fraction)
+        return overflow ? (seconds < 0 ? .min : .max) : whole.addingSaturated(rest.dividedUp)
     }
 }
 
 extension Int64 {
+    /// A billionth, rounded up. A division cuts towards zero, which for a negative number is up.
+    fileprivate var dividedUp: Int64 {
+        let quotient = self / 1_000_000_000
+        return self > quotient * 1_000_000_000 ? quotient + 1 : quotient
+    }
+
     package func addingSaturated(_ other: Int64) -> Int64 {
         let (sum, overflow) = addingReportingOverflow(other)
         return overflow ? (other < 0 ? .min : .max) : sum

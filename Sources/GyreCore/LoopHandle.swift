@@ -23,10 +23,10 @@ public final class LoopHandle: Sendable {
     /// Mail waits.
     ///
     /// Written under the lock; read without it once a tick.
-    private let hasMail = Atomic(false)
+    private let mailWaits = Atomic(false)
     /// The loop blocks, or is about to.
     ///
-    /// The protocol: the loop sets this and then looks at `hasMail`; who sends sets `hasMail` and
+    /// The protocol: the loop sets this and then looks at `mailWaits`; who sends sets `mailWaits` and
     /// then looks at this. Both in one total order, so at least one of them sees the other, and a
     /// wake-up is sent only when the loop really sleeps. Whoever clears it sends the wake-up.
     private let isSleeping = Atomic(false)
@@ -72,7 +72,7 @@ public final class LoopHandle: Sendable {
             let isFirst = inbox.mail.isEmpty
             inbox.mail.append(mail)
             inbox.received &+= 1
-            if isFirst { hasMail.store(true, ordering: .sequentiallyConsistent) }
+            if isFirst { mailWaits.store(true, ordering: .sequentiallyConsistent) }
             return (true, isFirst)
         }
         guard isOpen else { throw LoopError(.closed, operation: "callSoonThreadSafe") }
@@ -91,7 +91,7 @@ public final class LoopHandle: Sendable {
     /// False when there is mail, and the loop must not block.
     func prepareToSleep() -> Bool {
         isSleeping.store(true, ordering: .sequentiallyConsistent)
-        guard hasMail.load(ordering: .sequentiallyConsistent) else { return true }
+        guard mailWaits.load(ordering: .sequentiallyConsistent) else { return true }
         isSleeping.store(false, ordering: .relaxed)
         return false
     }
@@ -103,14 +103,16 @@ public final class LoopHandle: Sendable {
     /// Exchanges the inbox for `mail`, which is empty.
     ///
     /// False when there was nothing.
-    func takeMail(into mail: inout RingBuffer<Mail>) -> Bool {
-        guard hasMail.load(ordering: .acquiring) else { return false }
+    func takeMail(into mail: inout RingBuffer<Mail>) {
         inbox.withLock { inbox in
             swap(&inbox.mail, &mail)
-            hasMail.store(false, ordering: .relaxed)
+            mailWaits.store(false, ordering: .relaxed)
         }
-        return true
     }
+
+    /// Whether there is something to take. Costs no lock.
+    @inline(__always)
+    var hasMail: Bool { mailWaits.load(ordering: .acquiring) }
 
     func bind(to address: UInt) {
         loopAddress.store(address, ordering: .relaxed)
@@ -122,7 +124,7 @@ public final class LoopHandle: Sendable {
         inbox.withLock { inbox in
             inbox.isClosed = true
             swap(&inbox.mail, &dropped)
-            hasMail.store(false, ordering: .relaxed)
+            mailWaits.store(false, ordering: .relaxed)
         }
     }
 

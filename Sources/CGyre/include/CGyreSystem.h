@@ -19,6 +19,10 @@ int gyre_epoll_wait(
 // accept4, which Swift's Glibc module does not show (it is a GNU extension). Sets errno.
 int gyre_accept(int listener, int flags);
 
+static inline void gyre_prefetch(const void *_Nonnull address) {
+    __builtin_prefetch(address);
+}
+
 // The GNU extension POLLRDHUP: the peer closed its sending side.
 enum { GYRE_POLLRDHUP = 0x2000 };
 

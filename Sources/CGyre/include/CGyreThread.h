@@ -6,8 +6,10 @@
 #include "CGyreNullability.h"
 
 // The loop that runs on this thread, or NULL. Swift has no thread-local storage of its own. The
-// access is inline, so that asking costs one load: every scheduling call asks.
-extern __thread void *_Nullable gyre_thread_current_loop;
+// access is inline, and the model spares it the call that position-independent code would make, so
+// that asking costs two loads: every scheduling call asks.
+extern __thread void *_Nullable gyre_thread_current_loop
+    __attribute__((tls_model("initial-exec")));
 
 static inline void *_Nullable gyre_current_loop(void) {
     return gyre_thread_current_loop;

@@ -14,6 +14,8 @@ package final class OperationTable {
         ///
         /// Held until the last completion, and with it all the operation points into.
         var target: (any OperationTarget)?
+        /// The next free slot, while this one is free; 0 is none.
+        var nextFree: UInt32 = 0
     }
 
     // SAFETY: `slots` owns room for `capacity` slots, all initialized; those in use have a target.
@@ -21,15 +23,25 @@ package final class OperationTable {
     // thread touches it.
     private var slots: UnsafeMutablePointer<Slot>
     private var capacity: Int
-    private var free: [UInt32] = []
+    private var firstFree: UInt32 = 0
 
     /// Operations submitted and completions delivered since the loop was made.
-    package private(set) var submitted: UInt64 = 0
-    package private(set) var completed: UInt64 = 0
+    package var submitted: UInt64 { submissions }
+    package var completed: UInt64 { completions }
     /// Operations whose last completion is still to come.
-    package private(set) var active = 0
+    package var active: Int { inUse }
     /// A callback threw a fatal error: backends stop delivering and keep the rest for the next run.
-    package var isInterrupted = false
+    package var isInterrupted: Bool {
+        get { interrupted }
+        set { interrupted = newValue }
+    }
+
+    // Private, so that the compiler can see that no two accesses overlap, and checks none of them
+    // at run time.
+    private var submissions: UInt64 = 0
+    private var completions: UInt64 = 0
+    private var inUse = 0
+    private var interrupted = false
 
     package init(capacity: Int = 64) {
         slots = .allocate(capacity: capacity)
@@ -43,14 +55,15 @@ package final class OperationTable {
     }
 
     package func insert(_ operation: Operation, target: any OperationTarget) -> OperationID {
-        if free.isEmpty { grow() }
-        let slot = Int(free.removeLast())
+        if firstFree == 0 { grow() }
+        let slot = Int(firstFree)
+        firstFree = slots[slot].nextFree
         let generation = slots[slot].generation &+ 1
         slots[slot].generation = generation
         slots[slot].operation = operation
         slots[slot].target = target
-        submitted &+= 1
-        active += 1
+        submissions &+= 1
+        inUse += 1
         return OperationID(slot: slot, generation: generation)
     }
 
@@ -83,7 +96,7 @@ package final class OperationTable {
         bytes: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
     ) {
         guard isActive(id) else { return }
-        completed &+= 1
+        completions &+= 1
         let slot = id.slot
         let kind = slots[slot].operation.kind
         let target: any OperationTarget
@@ -91,9 +104,7 @@ package final class OperationTable {
             target = slots[slot].target.unsafelyUnwrapped
         } else {
             target = slots[slot].target.take().unsafelyUnwrapped
-            slots[slot].generation &+= 1
-            free.append(UInt32(truncatingIfNeeded: slot))
-            active -= 1
+            vacate(slot)
         }
         target.operationCompleted(
             Completion(id: id, kind: kind, result: result, more: more, bytes: bytes))
@@ -106,11 +117,17 @@ package final class OperationTable {
         for id in activeIDs {
             // The target may be released here and run its deinit: the slot is consistent first.
             let target = slots[id.slot].target.take()
-            slots[id.slot].generation &+= 1
-            free.append(UInt32(id.slot))
-            active -= 1
+            vacate(id.slot)
             _ = consume target
         }
+    }
+
+    @inline(__always)
+    private func vacate(_ slot: Int) {
+        slots[slot].generation &+= 1
+        slots[slot].nextFree = firstFree
+        firstFree = UInt32(truncatingIfNeeded: slot)
+        inUse -= 1
     }
 
     private func grow() {
@@ -127,7 +144,9 @@ package final class OperationTable {
                 to: Slot(
                     operation: Operation(kind: .poll, fd: -1, direction: .read), generation: 1))
             // Slot 0 stays empty, so that no operation is ever numbered zero.
-            if slot > 0 { free.append(UInt32(slot)) }
+            guard slot > 0 else { continue }
+            slots[slot].nextFree = firstFree
+            firstFree = UInt32(slot)
         }
         capacity = newCapacity
     }
