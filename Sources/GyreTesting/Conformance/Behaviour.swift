@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// One behaviour that every loop must show, with the check that it does.
+///
+/// The checks need no test framework: ``check(_:)`` throws when the loop does otherwise. Run all of
+/// ``all`` against a new loop, each by its ``name``.
+public struct Behaviour: Sendable, CustomStringConvertible {
+    /// The subject of a behaviour.
+    public enum Group: String, Sendable, CaseIterable {
+        /// Running, stopping and closing.
+        case lifeCycle
+        /// Timers.
+        case timers
+        /// Handles, calls from other threads, errors, debug mode.
+        case handlesAndThreads
+        /// Watched descriptors.
+        case descriptors
+        /// Signals.
+        case signals
+        /// Connections and flow control.
+        case streams
+        /// Servers and connecting.
+        case servers
+    }
+
+    /// Says the behaviour, as `callSoonRunsInOrderEachOnce`.
+    public let name: String
+    /// The numbers in the list of behaviours that it covers; empty where it goes beyond the list.
+    public let numbers: [Int]
+    /// Its subject.
+    public let group: Group
+    /// It changes or observes what the whole process shares (signals, the descriptors that are
+    /// open), so nothing else may run in the process meanwhile.
+    public let isProcessWide: Bool
+    private let body: @Sendable (ConformanceKit) throws -> Void
+
+    init(
+        _ name: String, _ numbers: [Int], _ group: Group, isProcessWide: Bool = false,
+        _ body: @escaping @Sendable (ConformanceKit) throws -> Void
+    ) {
+        self.name = name
+        self.numbers = numbers
+        self.group = group
+        self.isProcessWide = isProcessWide
+        self.body = body
+    }
+
+    /// Checks that the loops of `kit` show the behaviour.
+    ///
+    /// - Throws: A ``ConformanceFailure`` that says what is different, a ``WatchdogExpired`` when
+    ///   something never came, or an error of the loop.
+    public func check(_ kit: ConformanceKit) throws {
+        try body(kit)
+    }
+
+    /// The name.
+    public var description: String { name }
+
+    /// Every behaviour.
+    public static var all: [Behaviour] {
+        LifeCycle.behaviours + Timers.behaviours + HandlesAndThreads.behaviours
+            + Descriptors.behaviours + Signals.behaviours
+    }
+}
