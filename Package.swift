@@ -55,6 +55,12 @@ let package = Package(
             linkerSettings: [.linkedLibrary("uring", .when(traits: ["IOUring"]))]
         ),
 
+        // The behaviours that every loop must show, on every policy.
+        .testTarget(name: "ConformanceTests", dependencies: ["Gyre", "GyreCore", "GyreTesting"]),
+        // The parts of the core, each by itself.
+        .testTarget(
+            name: "GyreCoreTests", dependencies: ["CGyre", "Gyre", "GyreCore", "GyreTesting"]),
+
         // The tests of the text itself: walls, sizes, unsafe code, layout.
         .testTarget(name: "TidyTests"),
     ],
