@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A TCP echo server on libuv, written the way a careful user of libuv would: one shared receive
+// buffer (the callbacks of one loop never overlap), uv_try_write first, and a write request with a
+// copy only for what the socket did not take. A connection is not read while such a rest waits.
+
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <uv.h>
+
+// libuv suggests 64 KiB to the allocation callback; more saves calls at large messages.
+enum { receiveBytes = 256 * 1024, backlog = 4096, usageError = 64 };
+
+struct options {
+    const char *host;
+    int port;
+    const char *congestion;
+};
+
+struct pendingWrite {
+    uv_write_t request;
+    char bytes[];
+};
+
+static char receiveBuffer[receiveBytes];
+
+static void fail(const char *what, int status) {
+    fprintf(stderr, "gyre-peer-libuv: %s: %s\n", what, uv_strerror(status));
+    exit(1);
+}
+
+static void usage(const char *reason) {
+    fprintf(stderr, "gyre-peer-libuv: %s\n"
+            "usage: gyre-peer-libuv [--host IPV4] [--port N] [--congestion NAME]\n", reason);
+    exit(usageError);
+}
+
+static struct options parseOptions(int argc, char **argv) {
+    struct options options = {"127.0.0.1", 0, NULL};
+    for (int i = 1; i < argc; i += 2) {
+        if (i + 1 == argc) usage("each option takes a value");
+        if (strcmp(argv[i], "--host") == 0) {
+            options.host = argv[i + 1];
+        } else if (strcmp(argv[i], "--port") == 0) {
+            char *end;
+            long port = strtol(argv[i + 1], &end, 10);
+            if (*end != 0 || end == argv[i + 1] || port < 0 || port > 65535) usage("bad port");
+            options.port = (int)port;
+        } else if (strcmp(argv[i], "--congestion") == 0) {
+            options.congestion = argv[i + 1];
+        } else {
+            usage("unknown option");
+        }
+    }
+    return options;
+}
+
+static void raiseDescriptorLimit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static void onClosed(uv_handle_t *handle) {
+    free(handle);
+}
+
+static void closeConnection(uv_stream_t *stream) {
+    if (!uv_is_closing((uv_handle_t *)stream)) uv_close((uv_handle_t *)stream, onClosed);
+}
+
+static void onAllocate(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
+    (void)handle;
+    (void)suggested;
+    *buffer = uv_buf_init(receiveBuffer, receiveBytes);
+}
+
+static void onRead(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer);
+
+static void onWritten(uv_write_t *request, int status) {
+    uv_stream_t *stream = request->handle;
+    free(request);
+    if (status == 0) status = uv_read_start(stream, onAllocate, onRead);
+    if (status != 0) closeConnection(stream);
+}
+
+static void writeRest(uv_stream_t *stream, const char *bytes, size_t count) {
+    struct pendingWrite *write = malloc(sizeof *write + count);
+    if (!write) fail("malloc", UV_ENOMEM);
+    memcpy(write->bytes, bytes, count);
+    uv_buf_t rest = uv_buf_init(write->bytes, (unsigned)count);
+    uv_read_stop(stream);
+    int status = uv_write(&write->request, stream, &rest, 1, onWritten);
+    if (status != 0) {
+        free(write);
+        closeConnection(stream);
+    }
+}
+
+static void onRead(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer) {
+    if (count == 0) return;
+    if (count < 0) {
+        closeConnection(stream);
+        return;
+    }
+    uv_buf_t answer = uv_buf_init(buffer->base, (unsigned)count);
+    int written = uv_try_write(stream, &answer, 1);
+    if (written == count) return;
+    if (written < 0 && written != UV_EAGAIN) {
+        closeConnection(stream);
+        return;
+    }
+    if (written < 0) written = 0;
+    writeRest(stream, buffer->base + written, (size_t)(count - written));
+}
+
+static void onConnection(uv_stream_t *listener, int status) {
+    if (status != 0) return;
+    uv_tcp_t *connection = malloc(sizeof *connection);
+    if (!connection) fail("malloc", UV_ENOMEM);
+    uv_tcp_init(listener->loop, connection);
+    uv_stream_t *stream = (uv_stream_t *)connection;
+    if (uv_accept(listener, stream) != 0 || uv_tcp_nodelay(connection, 1) != 0 ||
+        uv_read_start(stream, onAllocate, onRead) != 0) {
+        closeConnection(stream);
+    }
+}
+
+static void onSignal(uv_signal_t *handle, int number) {
+    (void)number;
+    uv_stop(handle->loop);
+}
+
+/// Accepted sockets inherit the algorithm. Without a name: cubic, else reno, because the pacing of
+/// BBR makes large messages on loopback jump between two rates.
+static void setCongestion(uv_tcp_t *listener, const char *name) {
+    uv_os_fd_t socket;
+    int status = uv_fileno((uv_handle_t *)listener, &socket);
+    if (status != 0) fail("uv_fileno", status);
+    const char *first = name ? name : "cubic";
+    status = setsockopt(socket, IPPROTO_TCP, TCP_CONGESTION, first, (socklen_t)strlen(first));
+    if (status != 0 && name) fail("congestion control", -errno);
+    if (status != 0) setsockopt(socket, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
+}
+
+static void startListening(uv_loop_t *loop, uv_tcp_t *listener, const struct options *options) {
+    struct sockaddr_in address;
+    int status = uv_ip4_addr(options->host, options->port, &address);
+    if (status != 0) usage("bad IPv4 address");
+    uv_tcp_init(loop, listener);
+    status = uv_tcp_bind(listener, (struct sockaddr *)&address, 0);
+    if (status != 0) fail("bind", status);
+    setCongestion(listener, options->congestion);
+    status = uv_listen((uv_stream_t *)listener, backlog, onConnection);
+    if (status != 0) fail("listen", status);
+    int length = sizeof address;
+    uv_tcp_getsockname(listener, (struct sockaddr *)&address, &length);
+    printf("listening on %s:%d\n", options->host, ntohs(address.sin_port));
+    fflush(stdout);
+}
+
+int main(int argc, char **argv) {
+    struct options options = parseOptions(argc, argv);
+    raiseDescriptorLimit();
+    signal(SIGPIPE, SIG_IGN);
+    uv_loop_t *loop = uv_default_loop();
+    uv_signal_t interrupt, terminate;
+    uv_signal_init(loop, &interrupt);
+    uv_signal_init(loop, &terminate);
+    uv_signal_start(&interrupt, onSignal, SIGINT);
+    uv_signal_start(&terminate, onSignal, SIGTERM);
+    uv_tcp_t listener;
+    startListening(loop, &listener, &options);
+    uv_run(loop, UV_RUN_DEFAULT);
+    return 0;
+}
