@@ -4,6 +4,7 @@
 #include "CGyreSignals.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -13,6 +14,8 @@ struct watch {
     // The eventfd plus one, so that zero, the state at start, means unwatched.
     _Atomic int eventfd_plus_one;
     atomic_bool pending;
+    // Handlers that are between reading the eventfd and having written to it, on any thread.
+    atomic_int delivering;
     struct sigaction before;
 };
 
@@ -21,6 +24,7 @@ static struct watch watches[NSIG];
 static void on_signal(int signal) {
     int saved_errno = errno;
     struct watch *watch = &watches[signal];
+    atomic_fetch_add(&watch->delivering, 1);
     atomic_store(&watch->pending, true);
     int eventfd = atomic_load(&watch->eventfd_plus_one) - 1;
     if (eventfd >= 0) {
@@ -29,6 +33,7 @@ static void on_signal(int signal) {
         ssize_t written = write(eventfd, &one, sizeof one);
         (void)written;
     }
+    atomic_fetch_sub(&watch->delivering, 1);
     errno = saved_errno;
 }
 
@@ -58,6 +63,10 @@ void gyre_signal_unwatch(int signal, bool restore) {
     // The disposition goes first: a signal between the two lines still finds a valid eventfd.
     sigaction(signal, restore ? &watch->before : &fallback, NULL);
     atomic_store(&watch->eventfd_plus_one, 0);
+    // Another thread may be inside the handler; the caller is about to close the eventfd, whose
+    // number somebody else may then get.
+    while (atomic_load(&watch->delivering) != 0)
+        sched_yield();
 }
 
 bool gyre_signal_take(int signal) {

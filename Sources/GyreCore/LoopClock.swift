@@ -89,7 +89,9 @@ extension Duration {
 }
 
 extension Int64 {
-    /// A billionth, rounded up. A division cuts towards zero, which for a negative number is up.
+    /// A billionth, rounded up.
+    ///
+    /// A division cuts towards zero, which for a negative number is up.
     fileprivate var dividedUp: Int64 {
         let quotient = self / 1_000_000_000
         return self > quotient * 1_000_000_000 ? quotient + 1 : quotient

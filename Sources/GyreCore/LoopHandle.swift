@@ -110,7 +110,9 @@ public final class LoopHandle: Sendable {
         }
     }
 
-    /// Whether there is something to take. Costs no lock.
+    /// Whether there is something to take.
+    ///
+    /// Costs no lock.
     @inline(__always)
     var hasMail: Bool { mailWaits.load(ordering: .acquiring) }
 

@@ -149,7 +149,9 @@ struct TimerHeap: ~Copyable {
         }
     }
 
-    /// Takes out a timer that came due, as ``remove(_:)`` does. Nil when it was cancelled.
+    /// Takes out a timer that came due, as ``remove(_:)`` does.
+    ///
+    /// Nil when it was cancelled.
     @inline(__always)
     mutating func remove(_ due: DueTimer) -> (body: () throws -> Void, site: CallSite)? {
         guard Int(due.slot) < slotCount else { return nil }

@@ -273,10 +273,9 @@ public final class LoopTransport {
 
 extension LoopTransport: OperationTarget, LoopResource {
     package func operationCompleted(_ completion: Completion) {
-        if completion.kind == .receive {
-            received(completion)
-        } else {
-            sent(completion)
+        switch completion.kind {
+        case .receive: received(completion)
+        default: sent(completion)
         }
     }
 

@@ -82,7 +82,9 @@ package final class Readiness {
     }
 
     /// There is something to deliver without waiting.
-    package var hasWork: Bool { !pending.isEmpty || !ended.isEmpty }
+    package var hasWork: Bool { workWaits }
+    /// Asked at every turn: looking into the arrays would cost more.
+    private var workWaits = false
 
     package func generation(of fd: CInt) -> UInt32 {
         Int(fd) < descriptorCount ? descriptors[Int(fd)].generation : 0
@@ -196,12 +198,14 @@ package final class Readiness {
 
     private func end(_ id: OperationID, _ result: CInt) {
         ended.append((id, result))
+        workWaits = true
     }
 
     private func makePending(_ fd: CInt) {
         guard !descriptors[Int(fd)].isPending else { return }
         descriptors[Int(fd)].isPending = true
         pending.append(fd)
+        workWaits = true
     }
 
     // MARK: Delivering
@@ -226,6 +230,8 @@ package final class Readiness {
     /// `watch` is called when an operation got under way and has to be watched from now on; it
     /// returns 0 or an error number.
     package func deliverPending(watch: (CInt, OperationID) -> CInt) {
+        workWaits = false
+        defer { workWaits = !pending.isEmpty || !ended.isEmpty }
         if !pending.isEmpty {
             let fds = pending
             pending = []

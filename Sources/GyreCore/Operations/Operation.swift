@@ -5,14 +5,14 @@
 /// What each kind does is in the file of that name beside this one: its ring encoding and its
 /// readiness fallback.
 package struct Operation {
-    package enum Kind: UInt8 {
+    package enum Kind {
         case accept, receive, send, connect, poll
     }
 
     /// The two things a descriptor can be ready for.
     ///
     /// An operation waits for one of them.
-    package enum Direction: UInt8 {
+    package enum Direction {
         case read, write
     }
 
