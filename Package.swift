@@ -41,11 +41,12 @@ let package = Package(
         .executableTarget(
             name: "gyre-bench",
             dependencies: [
-                "Gyre", "CGyre",
+                "Gyre", "CGyre", "CGyreBench",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             path: "Benchmarks/GyreBench"
         ),
+        .target(name: "CGyreBench", path: "Benchmarks/Support"),
         .executableTarget(name: "gyre-load", path: "Benchmarks/Load"),
         .executableTarget(name: "gyre-peer-raw-epoll", path: "Benchmarks/RawEpoll"),
         .executableTarget(

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import Gyre
+
+/// `gyre-bench compare`: Gyre's echo servers beside those of others.
+struct Compare: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Compares Gyre's echo servers with raw C and other event loops.",
+        discussion: """
+            Every round runs each server under each load, one after the other, the server on one \
+            CPU and the load generator, which checks every byte, on another. Runs that other \
+            processes disturb are repeated. What counts is the server's CPU time per message.
+            """
+    )
+
+    @Flag(help: "All cases in short rounds: about two minutes.")
+    var quick = false
+    @Option(help: "Servers to compare with: raw, libuv, nio, python (asyncio and uvloop), or none.")
+    var peers = "raw,libuv,nio"
+    @Option(help: "Cases, as size/connections: 1k/10,100k/200. A size alone takes its usual ones.")
+    var cases: String?
+    @Option(help: "Gyre's policies to run, or none. (default: all)")
+    var policies: String?
+    @Option(help: "Rounds.")
+    var rounds: Int?
+    @Option(help: "Seconds of the timed phase of each run.")
+    var seconds: Double?
+    @Option(help: "File for all figures, as JSON.")
+    var json: String?
+    @Option(help: "File for a picture of the result.")
+    var svg: String?
+    @Option(help: "TCP congestion control. (default: cubic if allowed, else reno)")
+    var congestion: String?
+    @Option(help: "Folder of the built peers. (default: peers, beside this program)")
+    var peersFolder: String?
+    @Flag(help: .hidden)
+    var inNamespace = false
+
+    func validate() throws {
+        if let rounds, !(1...1000 ~= rounds) {
+            throw ValidationError("--rounds takes a number from 1 to 1000")
+        }
+        if let seconds, !(0.05...600 ~= seconds) {
+            throw ValidationError("--seconds takes a number from 0.05 to 600")
+        }
+        do {
+            _ = try (chosenCells(), chosenPolicies(), PeerGroup.parse(list: peers))
+        } catch {
+            throw ValidationError("\(error)")
+        }
+    }
+
+    func run() throws {
+        let loadGenerator = "\(System.executableFolder)/gyre-load"
+        guard System.isExecutable(loadGenerator) else {
+            System.note("no \(loadGenerator); swift build --product gyre-load makes it")
+            throw ExitCode.failure
+        }
+        var namespaceFailure: String?
+        if !inNamespace {
+            namespaceFailure = CongestionControl.enterNamespace(
+                loadGenerator: loadGenerator, requested: congestion)
+        }
+        var search = ContenderSearch(
+            peersFolder: peersFolder ?? "\(System.executableFolder)/peers")
+        search.addGyre(try chosenPolicies())
+        search.addPeers(try PeerGroup.parse(list: peers))
+
+        let cells = try chosenCells()
+        let count = search.found.count
+        let usual =
+            quick
+            ? Plan.quick(cells: cells, contenders: count)
+            : Plan.full(cells: cells, contenders: count)
+        let environment = Environment(
+            kernel: System.kernelName, processor: System.processorName,
+            cpuCount: System.allowedCPUs.count, cpus: System.pair,
+            congestion: namespaceFailure == nil ? System.congestionControl : congestion,
+            namespaceFailure: namespaceFailure)
+        let comparison = Comparison(
+            contenders: search.found, missing: search.missing,
+            plan: usual.with(rounds: rounds, seconds: seconds), environment: environment)
+        try report(perform(comparison, loadGenerator: loadGenerator))
+    }
+
+    private func chosenCells() throws -> [Cell] {
+        try cases.map { try Cell.parse(list: $0) } ?? Cell.all
+    }
+
+    private func chosenPolicies() throws -> [LoopPolicy] {
+        guard let policies else { return LoopPolicy.allCases.filter { $0 != .automatic } }
+        guard policies != "none" else { return [] }
+        return try policies.split(separator: ",").map { try LoopPolicy(named: String($0).trimmed) }
+    }
+
+    private func perform(_ planned: Comparison, loadGenerator: String) throws -> Comparison {
+        guard !planned.contenders.isEmpty else {
+            for missing in planned.missing { System.note("\(missing.name): \(missing.reason)") }
+            System.note("there is no server to measure")
+            throw ExitCode.failure
+        }
+        for line in planned.environment.lines { System.note(line) }
+        for missing in planned.missing {
+            System.note("missing: \(missing.name): \(missing.reason)")
+        }
+        let runner = Runner(
+            loadGenerator: loadGenerator, congestion: planned.environment.congestion,
+            cpus: planned.environment.cpus)
+        var rounds = Rounds(comparison: planned, runner: runner)
+        rounds.runAll()
+        return rounds.comparison
+    }
+
+    private func report(_ comparison: Comparison) throws {
+        System.printLine(comparison.table)
+        for (path, text) in [
+            (json, { comparison.json.prettyText }), (svg, { ComparisonPicture(comparison).svg }),
+        ] {
+            guard let path else { continue }
+            guard System.writeFile(path, text()) else {
+                System.note("cannot write \(path)")
+                throw ExitCode.failure
+            }
+        }
+        guard comparison.failures.isEmpty else { throw ExitCode.failure }
+    }
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+
+/// Fixes the congestion control for everything that is compared.
+///
+/// Only a network namespace reaches servers which have no option for it. So a comparison starts
+/// itself again inside one, with the load generator's help.
+enum CongestionControl {
+    /// The option that says that this has happened.
+    static let insideFlag = "--in-namespace"
+
+    /// Continues inside a namespace and does not return.
+    ///
+    /// Returns why not when that is impossible.
+    static func enterNamespace(loadGenerator: String, requested: String?) -> String {
+        guard let program = System.executablePath else { return "/proc is not mounted" }
+        let choice = requested.map { ["--congestion", $0] } ?? []
+        let prefix = [loadGenerator, "--exec-in-namespace"] + choice + ["--"]
+        do {
+            let trial = try ChildProcess(prefix + ["/bin/true"])
+            let status = trial.collect().status
+            guard status == 0 else {
+                return trial.reason.isEmpty ? "status \(status)" : String(trial.reason.dropFirst(2))
+            }
+        } catch {
+            return "\(error)"
+        }
+        let command = prefix + [program] + CommandLine.arguments.dropFirst() + [insideFlag]
+        let arguments = command.map { strdup($0) } + [nil]
+        execv(loadGenerator, arguments)
+        return System.errorText(errno)
+    }
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CGyreBench
+import Glibc
+
+/// What one run gave.
+struct RunResult {
+    let contender: String
+    let cell: Cell
+    let round: Int
+    let messages: Double
+    let seconds: Double
+    /// Nanoseconds by name: p50, p90, p99, p999, max.
+    let latency: [(name: String, nanoseconds: Double)]
+    let serverCPUSeconds: Double
+    let serverUserSeconds: Double
+    let serverResidentBytes: Double
+    /// Cores that the load generator used.
+    let loadShare: Double
+    let disturbance: Disturbance
+    /// The disturbed runs before this one that it replaces.
+    var repetitions = 0
+
+    var messagesPerSecond: Double { messages / seconds }
+    /// Microseconds.
+    var cpuPerMessage: Double { serverCPUSeconds / messages * 1e6 }
+
+    func latency(_ name: String) -> Double? {
+        latency.first { $0.name == name }?.nanoseconds
+    }
+
+    var json: JSONValue {
+        .object([
+            ("server", .string(contender)), ("case", .string(cell.name)),
+            ("round", .integer(round)), ("messages", .number(messages)),
+            ("seconds", .number(seconds)), ("messages_per_second", .number(messagesPerSecond)),
+            ("latency_ns", .object(latency.map { ($0.name, .number($0.nanoseconds)) })),
+            ("server_cpu_seconds", .number(serverCPUSeconds)),
+            ("server_user_seconds", .number(serverUserSeconds)),
+            ("server_resident_bytes", .number(serverResidentBytes)),
+            ("load_cores", .number(loadShare)), ("disturbance", disturbance.json),
+            ("repetitions", .integer(repetitions)),
+        ])
+    }
+}
+
+/// Runs one server under one load at a time, each on its own core.
+struct Runner {
+    let loadGenerator: String
+    let congestion: String?
+    let cpus: (server: Int, load: Int)
+    var accounting = InterruptAccounting()
+
+    /// How long a server may take until it listens, and to end.
+    ///
+    /// CPython needs a moment.
+    private static var patience: Double { 20 }
+
+    /// One run.
+    ///
+    /// Throws when the server does not start, breaks, or echoes wrongly.
+    mutating func run(
+        _ contender: Contender, _ step: Plan.Step, seconds: Double, warmup: Double
+    ) throws -> RunResult {
+        let server = try ChildProcess(
+            contender.command(congestion: congestion), cpu: cpus.server)
+        let port = try awaitPort(server)
+        let before = (
+            machine: MachineTime.now, time: System.monotonicSeconds, server: server.cpuSeconds,
+            delay: server.runDelaySeconds, own: bench_process_cpu(getpid())
+        )
+        let load = try ChildProcess(
+            loadCommand(step.cell, server: server, port: port, seconds, warmup), cpu: cpus.load)
+        load.awaitEnd()
+        let elapsed = System.monotonicSeconds - before.time
+        let delay = server.runDelaySeconds - before.delay + load.runDelaySeconds
+        let serverSeconds = server.cpuSeconds - before.server
+        let ownSeconds = bench_process_cpu(getpid()) - before.own
+        let machine = MachineTime.now
+
+        let (status, loadSeconds) = load.collect()
+        let line = try load.readLine(timeout: Runner.patience)
+        guard status == 0, let line, let report = JSONValue(parsing: line) else {
+            throw BenchError("the load generator ended with status \(status)\(load.reason)")
+        }
+        try end(server)
+
+        var disturbance = Disturbance(runDelay: delay / elapsed, steal: 0, others: 0)
+        if let start = before.machine, let machine {
+            let spent = machine - start
+            let ours = serverSeconds + loadSeconds + ownSeconds
+            accounting.learn(spent, ours: ours)
+            disturbance = Disturbance(
+                runDelay: delay / elapsed, steal: spent.steal / elapsed,
+                others: accounting.others(spent, ours: ours) / elapsed)
+        }
+        return try result(report, contender, step, disturbance)
+    }
+
+    private func loadCommand(
+        _ cell: Cell, server: ChildProcess, port: Int, _ seconds: Double, _ warmup: Double
+    ) -> [String] {
+        var command = [
+            loadGenerator, "--port", "\(port)", "--connections", "\(cell.connections)",
+            "--size", "\(cell.messageBytes)", "--seconds", "\(seconds)", "--warmup", "\(warmup)",
+            "--server-pid", "\(server.pid)", "--cpu", "\(cpus.load)",
+        ]
+        if let congestion { command += ["--congestion", congestion] }
+        return command
+    }
+
+    /// Reads `listening on HOST:PORT`.
+    private func awaitPort(_ server: ChildProcess) throws -> Int {
+        guard let line = try server.readLine(timeout: Runner.patience) else {
+            let status = server.collect().status
+            throw BenchError("ended with status \(status) before it listened\(server.reason)")
+        }
+        guard line.hasPrefix("listening on "), let end = line.split(separator: ":").last,
+            let port = Int(end)
+        else { throw BenchError("said \"\(line)\" where \"listening on HOST:PORT\" was due") }
+        return port
+    }
+
+    /// Ends a server the way an operator does.
+    ///
+    /// One that has crashed meanwhile is an error.
+    private func end(_ server: ChildProcess) throws {
+        server.signal(SIGTERM)
+        // The output ends with the process: that is a wait with a limit.
+        while try server.readLine(timeout: Runner.patience) != nil {}
+        let status = server.collect().status
+        guard status == 0 else {
+            throw BenchError("ended with status \(status) on SIGTERM\(server.reason)")
+        }
+    }
+
+    private func result(
+        _ report: JSONValue, _ contender: Contender, _ step: Plan.Step, _ disturbance: Disturbance
+    ) throws -> RunResult {
+        func number(_ name: String) throws -> Double {
+            guard let number = report[name]?.double else {
+                throw BenchError("the load generator does not say \(name)")
+            }
+            return number
+        }
+        let messages = try number("messages")
+        guard messages > 0 else { throw BenchError("no message came back in the timed phase") }
+        let names = ["p50", "p90", "p99", "p999", "max"]
+        return RunResult(
+            contender: contender.name, cell: step.cell, round: step.round, messages: messages,
+            seconds: try number("seconds"),
+            latency: names.compactMap { name in
+                report["latency_ns"]?[name]?.double.map { (name, $0) }
+            },
+            serverCPUSeconds: try number("server_cpu_seconds"),
+            serverUserSeconds: try number("server_user_seconds"),
+            serverResidentBytes: try number("server_rss_bytes"),
+            loadShare: try number("cpu_share"), disturbance: disturbance)
+    }
+}
