@@ -10,7 +10,8 @@ import Glibc
 final class SignalWatcher: OperationTarget {
     private unowned let loop: Loop
     private let event: EventDescriptor
-    private var handlers: [CInt: (body: () throws -> Void, site: CallSite)] = [:]
+    private typealias Handler = (body: () throws -> Void, site: CallSite)
+    private var handlers: [CInt: Handler] = [:]
 
     init(loop: Loop) throws(LoopError) {
         self.loop = loop
@@ -23,11 +24,24 @@ final class SignalWatcher: OperationTarget {
     ) throws(LoopError) {
         let error = gyre_signal_watch(signal, event.fd)
         guard error == 0 else {
-            throw LoopError(
-                errno: -error, operation: "addSignalHandler",
-                detail: error == -EBUSY ? "another loop handles signal \(signal)" : nil)
+            throw Self.error(signal, errno: -error)
         }
-        handlers[signal] = (body, site)
+        // The earlier handler is released when this returns: what it held may call the loop.
+        withExtendedLifetime(handlers.updateValue((body, site), forKey: signal)) {}
+    }
+
+    private static func error(_ signal: CInt, errno number: CInt) -> LoopError {
+        switch number {
+        case EBUSY:
+            LoopError(
+                errno: number, operation: "addSignalHandler",
+                detail: "another loop handles signal \(signal)")
+        case EINVAL:
+            LoopError(
+                .uncatchableSignal, operation: "addSignalHandler", errno: number,
+                detail: "the C library keeps signal \(signal) for itself")
+        default: LoopError(errno: number, operation: "addSignalHandler")
+        }
     }
 
     func remove(_ signal: CInt) -> Bool {
@@ -38,7 +52,8 @@ final class SignalWatcher: OperationTarget {
 
     func removeAll() {
         for signal in handlers.keys { gyre_signal_unwatch(signal, true) }
-        handlers = [:]
+        var dropped: [CInt: Handler] = [:]
+        swap(&handlers, &dropped)
     }
 
     func operationCompleted(_ completion: Completion) {
