@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import CGyre
 import Glibc
 
 /// The descriptors a user watches with `addReader` and `addWriter`, and those that belong to
@@ -19,8 +20,8 @@ private final class Watcher: OperationTarget {
     private unowned let loop: Loop
     private let fd: CInt
     private let direction: Operation.Direction
-    var body: (() throws -> Void)?
-    var site: CallSite
+    fileprivate(set) var body: (() throws -> Void)?
+    private(set) var site: CallSite
     var id = OperationID.none
 
     init(
@@ -32,6 +33,13 @@ private final class Watcher: OperationTarget {
         self.direction = direction
         self.site = site
         self.body = body
+    }
+
+    /// The earlier callback is released after the access: what it held may call the loop.
+    func replace(_ newBody: @escaping () throws -> Void, _ newSite: CallSite) {
+        site = newSite
+        var earlier: (() throws -> Void)? = newBody
+        swap(&body, &earlier)
     }
 
     func operationCompleted(_ completion: Completion) {
@@ -95,8 +103,7 @@ extension Loop {
         guard !isClosed else { throw LoopError(.closed, operation: operation) }
         try checkWatchable(fd, operation)
         if let watcher = watchers[direction, fd] {
-            watcher.body = body
-            watcher.site = site
+            watcher.replace(body, site)
             return
         }
         let watcher = Watcher(loop: self, fd: fd, direction: direction, site: site, body: body)
@@ -118,16 +125,29 @@ extension Loop {
     private func checkWatchable(_ fd: CInt, _ operation: String) throws(LoopError) {
         var status = stat()
         guard fstat(fd, &status) == 0 else { throw LoopError(errno: errno, operation: operation) }
-        let kind = status.st_mode & S_IFMT
-        guard kind != S_IFREG, kind != S_IFDIR else {
+        guard isWatchable(fd, kind: status.st_mode & S_IFMT) else {
             throw LoopError(
                 errno: EPERM, operation: operation,
-                detail: "a regular file or directory is always ready and cannot be watched")
+                detail: "a file or device that is always ready cannot be watched")
         }
         guard !(Int(fd) < watchers.owned.count && watchers.owned[Int(fd)]) else {
             throw LoopError(
                 .inUse, operation: operation, detail: "descriptor \(fd) belongs to a transport")
         }
+    }
+
+    private func isWatchable(_ fd: CInt, kind: mode_t) -> Bool {
+        switch kind {
+        case S_IFREG, S_IFDIR, S_IFBLK: return false
+        case S_IFCHR: break
+        default: return true
+        }
+        // Terminals can be watched and /dev/null cannot; only epoll tells the difference.
+        let probe = epoll_create1(CInt(EPOLL_CLOEXEC))
+        guard probe >= 0 else { return true }
+        defer { Glibc.close(probe) }
+        var event = epoll_event()
+        return epoll_ctl(probe, EPOLL_CTL_ADD, fd, &event) == 0 || errno != EPERM
     }
 
     // MARK: Descriptors of transports
@@ -158,7 +178,8 @@ extension Loop {
     ///
     /// Its last completion still comes, later.
     package func cancel(_ id: OperationID) {
-        guard let operation = operations[id], !operation.isCancelled else { return }
+        // A loop that closes has ended every operation already, before it lets go of their owners.
+        guard !isClosed, let operation = operations[id], !operation.isCancelled else { return }
         operations.markCancelled(id)
         backend.cancel(id)
     }
