@@ -229,6 +229,10 @@ int gyre_ring_enter(struct gyre_ring *ring, bool wait, int64_t nanoseconds) {
     return result;
 }
 
+uint32_t gyre_ring_completion_count(const struct gyre_ring *ring) {
+    return io_uring_cq_ready(&ring->uring);
+}
+
 uint32_t gyre_ring_drain(
     struct gyre_ring *ring, struct gyre_completion *completions, uint32_t capacity) {
     struct io_uring_cqe *cqe;
@@ -272,10 +276,13 @@ void gyre_ring_publish_buffers(struct gyre_ring *ring) {
     ring->buffers_unpublished = 0;
 }
 
-// A free entry. A full queue is handed to the kernel first.
+// A free entry. A full queue is handed to the kernel first; not before the loop runs, since that
+// would bind the ring to a thread that only sets the loop up.
 static struct io_uring_sqe *next_entry(struct gyre_ring *ring, uint64_t user_data) {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
     if (sqe == NULL) {
+        if (!ring->enabled)
+            return NULL;
         (void)gyre_ring_enter(ring, false, 0);
         sqe = io_uring_get_sqe(&ring->uring);
         if (sqe == NULL)

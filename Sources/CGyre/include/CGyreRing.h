@@ -66,6 +66,9 @@ int gyre_ring_descriptor(const struct gyre_ring *_Nonnull ring);
 // Makes no system call when there is nothing to hand over and nothing to wait for.
 int gyre_ring_enter(struct gyre_ring *_Nonnull ring, bool wait, int64_t nanoseconds);
 
+// How many completions wait to be taken.
+uint32_t gyre_ring_completion_count(const struct gyre_ring *_Nonnull ring);
+
 // Takes up to `capacity` completions, oldest first.
 uint32_t gyre_ring_drain(
     struct gyre_ring *_Nonnull ring, struct gyre_completion *_Nonnull completions,

@@ -29,6 +29,7 @@ package final class IOUringBackend: LoopBackend {
     private enum Deferred {
         case submit(OperationID)
         case cancel(OperationID)
+        case wake
     }
 
     private let operations: OperationTable
@@ -84,14 +85,17 @@ package final class IOUringBackend: LoopBackend {
     }
 
     package func deliver() {
-        while !operations.isInterrupted {
+        // What completes meanwhile is for the next iteration: polls of descriptors that are ready
+        // complete as soon as they are armed anew, and would keep this going for ever.
+        var budget = drained - delivered + Int(gyre_ring_completion_count(ring))
+        while budget > 0, !operations.isInterrupted {
             if delivered == drained {
                 drained = Int(gyre_ring_drain(ring, batch, UInt32(Self.batchCapacity)))
                 delivered = 0
-                if drained == 0 { break }
             }
             let completion = batch[delivered]
             delivered += 1
+            budget -= 1
             deliver(completion)
             if completion.returns_buffer { gyre_ring_return_buffer(ring, completion.buffer) }
         }
@@ -123,7 +127,9 @@ package final class IOUringBackend: LoopBackend {
     }
 
     private func armWake() {
-        _ = gyre_ring_poll(ring, Tag.wake, event.fd, UInt32(POLLIN), true)
+        if !gyre_ring_poll(ring, Tag.wake, event.fd, UInt32(POLLIN), true) {
+            deferred.append(.wake)
+        }
     }
 
     private func retryDeferred() {
@@ -133,6 +139,7 @@ package final class IOUringBackend: LoopBackend {
             switch item {
             case .submit(let id): submit(id)
             case .cancel(let id): if operations.isActive(id) { cancel(id) }
+            case .wake: armWake()
             }
         }
     }
