@@ -72,8 +72,10 @@ public final class Loop {
     private func tick(mayBlock: Bool) {
         state.pointee.ticks &+= 1
         let now = updateClock()
+        // What the timers schedule is not part of it, and waits for the next iteration.
+        let batch = ready.count
         runDueTimers(now: now)
-        runReadyCallbacks()
+        runReadyCallbacks(batch)
         let limit = waitLimit(mayBlock: mayBlock)
         wait(nanoseconds: limit)
         backend.deliver()
@@ -95,10 +97,10 @@ public final class Loop {
         }
     }
 
-    /// Runs what was ready when the phase began; what is scheduled meanwhile waits for the next
-    /// iteration, after a poll, so that nothing starves I/O.
-    private func runReadyCallbacks() {
-        var remaining = ready.count
+    /// Runs what was ready when the iteration began; what is scheduled meanwhile waits for the next
+    /// one, after a poll, so that nothing starves I/O.
+    private func runReadyCallbacks(_ batch: Int) {
+        var remaining = batch
         if remaining > state.pointee.readyMaximum { state.pointee.readyMaximum = remaining }
         while remaining > 0, !operations.isInterrupted {
             remaining -= 1
@@ -168,18 +170,29 @@ public final class Loop {
     /// Runs one iteration.
     ///
     /// ``LoopRunMode/once`` blocks until there is something to do, and does it;
-    /// ``LoopRunMode/noWait`` does what there is and never blocks.
+    /// ``LoopRunMode/noWait`` does what there is and never blocks. Calls that other threads had made
+    /// before are part of what there is.
     ///
     /// - Throws: As ``runForever()``.
     public func run(_ mode: LoopRunMode) throws {
         try runTicks {
-            tick(mayBlock: mode == .once)
-            guard mode == .once, fatalError == nil else { return }
+            collectMail()
+            let waits = mode == .once && !hasWork
+            tick(mayBlock: waits)
+            guard waits, fatalError == nil else { return }
             // What the wait was for happens in the same run: a timer that came due, a call from
             // another thread.
+            let batch = ready.count
             runDueTimers(now: updateClock())
-            runReadyCallbacks()
+            runReadyCallbacks(batch)
         }
+    }
+
+    /// There are callbacks to run before any wait.
+    private var hasWork: Bool {
+        if !ready.isEmpty || state.pointee.hasDue { return true }
+        guard let deadline = timers.nextDeadline() else { return false }
+        return deadline <= clock.nowNanoseconds
     }
 
     /// Ends the run after the current batch of callbacks.
@@ -244,8 +257,11 @@ public final class Loop {
         backend.close()
         resources.closeAll()
         operations.removeAll()
-        watchers = Watchers()
-        parked = ParkedCallbacks()
+        // Exchanged, not overwritten: what they held is released at the end, too.
+        var watched = Watchers()
+        swap(&watchers, &watched)
+        var waiting = ParkedCallbacks()
+        swap(&parked, &waiting)
         _ = consume dropped
     }
 
