@@ -7,8 +7,6 @@ import Synchronization
 ///
 /// - Important: Usable from any thread.
 public final class TestThread: Sendable {
-    private static let pool = BlockingPool(threadsMax: 256)
-
     private let end = Latch()
     private let error = Mutex<(any Error)?>(nil)
 
@@ -16,7 +14,8 @@ public final class TestThread: Sendable {
     ///
     /// Signals are blocked on it.
     public init(_ body: @escaping @Sendable () throws -> Void) throws {
-        try Self.pool.run { [self] in
+        // A pool of its own, so that it is a new thread.
+        try BlockingPool(threadsMax: 1).run { [self] in
             do {
                 try body()
             } catch let thrown {

@@ -13,6 +13,8 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         case timers
         /// Handles, calls from other threads, errors, debug mode.
         case handlesAndThreads
+        /// The loop as an executor of Swift tasks and actors.
+        case executors
         /// Watched descriptors.
         case descriptors
         /// Signals.
@@ -59,6 +61,6 @@ public struct Behaviour: Sendable, CustomStringConvertible {
     /// Every behaviour.
     public static var all: [Behaviour] {
         LifeCycle.behaviours + Timers.behaviours + HandlesAndThreads.behaviours
-            + Descriptors.behaviours + Signals.behaviours
+            + Executors.behaviours + Descriptors.behaviours + Signals.behaviours
     }
 }
