@@ -32,7 +32,7 @@ struct Compare: ParsableCommand {
     var svg: String?
     @Option(help: "TCP congestion control. (default: cubic if allowed, else reno)")
     var congestion: String?
-    @Option(help: "Folder of the built peers. (default: peers, beside this program)")
+    @Option(help: "Folder of the built peers. (default: .build-peers beside Package.swift)")
     var peersFolder: String?
     @Flag(help: .hidden)
     var inNamespace = false
@@ -52,7 +52,8 @@ struct Compare: ParsableCommand {
     }
 
     func run() throws {
-        let loadGenerator = "\(System.executableFolder)/gyre-load"
+        let installation = Installation(peers: peersFolder)
+        let loadGenerator = installation.loadGenerator
         guard System.isExecutable(loadGenerator) else {
             System.note("no \(loadGenerator); swift build --product gyre-load makes it")
             throw ExitCode.failure
@@ -62,8 +63,7 @@ struct Compare: ParsableCommand {
             namespaceFailure = CongestionControl.enterNamespace(
                 loadGenerator: loadGenerator, requested: congestion)
         }
-        var search = ContenderSearch(
-            peersFolder: peersFolder ?? "\(System.executableFolder)/peers")
+        var search = ContenderSearch(installation)
         search.addGyre(try chosenPolicies())
         search.addPeers(try PeerGroup.parse(list: peers))
 

@@ -4,13 +4,12 @@ import Gyre
 
 /// Finds the servers that can take part on this machine.
 struct ContenderSearch {
-    /// Where `Benchmarks/build-peers` has put what it built.
-    let peersFolder: String
+    let installation: Installation
     private(set) var found: [Contender] = []
     private(set) var missing: [MissingContender] = []
 
-    init(peersFolder: String) {
-        self.peersFolder = peersFolder
+    init(_ installation: Installation) {
+        self.installation = installation
     }
 
     /// Gyre's own servers, in processes of their own.
@@ -34,14 +33,9 @@ struct ContenderSearch {
         for group in groups {
             switch group {
             case .raw: addRaw()
-            case .libuv:
-                addBuilt("libuv", ["gyre-peer-libuv"])
-            case .nio:
-                addBuilt("nio handler", ["gyre-peer-nio", "--api", "handler"])
-                addBuilt("nio async", ["gyre-peer-nio", "--api", "async"])
-            case .python:
-                addPython("asyncio")
-                addPython("uvloop")
+            case .libuv: addLibuv()
+            case .nio: addNIO()
+            case .python: addPython()
             }
         }
     }
@@ -50,28 +44,50 @@ struct ContenderSearch {
         for (name, program) in [
             ("raw epoll", "gyre-peer-raw-epoll"), ("raw io_uring", "gyre-peer-raw-io-uring"),
         ] {
-            let path = "\(System.executableFolder)/\(program)"
-            if System.isExecutable(path) {
-                found.append(Contender(name: name, family: .raw, command: [path]))
-            } else {
-                let reason = "no \(path); swift build --product \(program) makes it"
-                missing.append(MissingContender(name: name, reason: reason))
-            }
+            add(
+                name, .raw, ["\(installation.programs)/\(program)"],
+                hint: "swift build --product \(program) makes it")
         }
     }
 
-    private mutating func addBuilt(_ name: String, _ command: [String]) {
-        let path = "\(peersFolder)/\(command[0])"
-        if System.isExecutable(path) {
-            let full = [path] + command.dropFirst()
-            found.append(Contender(name: name, family: .other, command: full))
+    private mutating func addLibuv() {
+        add("libuv", .other, ["\(installation.peers)/gyre-peer-libuv"], hint: Self.hint)
+    }
+
+    private mutating func addNIO() {
+        let folder = "\(installation.root ?? installation.programs)/.build-nio/release"
+        for api in ["handler", "async"] {
+            add("nio \(api)", .other, ["\(folder)/gyre-peer-nio", "--api", api], hint: Self.hint)
+        }
+    }
+
+    private mutating func addPython() {
+        guard let root = installation.root else {
+            for name in ["asyncio", "uvloop"] {
+                missing.append(MissingContender(name: name, reason: "no Benchmarks/Peers/python"))
+            }
+            return
+        }
+        let script = "\(root)/Benchmarks/Peers/python/echo.py"
+        let environment = "\(installation.peers)/venv/bin/python"
+        // The same interpreter for both, where there is a choice.
+        let interpreter = System.isExecutable(environment) ? environment : "/usr/bin/python3"
+        add("asyncio", .other, [interpreter, script, "--loop", "asyncio"], hint: "install python3")
+        add(
+            "uvloop", .other, [environment, script, "--loop", "uvloop"],
+            hint: Self.hint + " with --python")
+    }
+
+    private static let hint = "Benchmarks/build-peers makes it"
+
+    private mutating func add(
+        _ name: String, _ family: Contender.Family, _ command: [String], hint: String
+    ) {
+        if System.isExecutable(command[0]) {
+            found.append(Contender(name: name, family: family, command: command))
         } else {
-            let reason = "no \(path); Benchmarks/build-peers makes it"
+            let reason = "no \(command[0]); \(hint)"
             missing.append(MissingContender(name: name, reason: reason))
         }
-    }
-
-    private mutating func addPython(_ loop: String) {
-        addBuilt(loop, ["gyre-peer-python", "--loop", loop])
     }
 }

@@ -89,7 +89,7 @@ enum System {
         readFile("/proc/sys/net/ipv4/tcp_congestion_control")?.trimmed
     }
 
-    /// The file that is running, and the folder it lies in.
+    /// The file that is running.
     static var executablePath: String? {
         var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
         let count = readlink("/proc/self/exe", &buffer, buffer.count)
@@ -97,10 +97,20 @@ enum System {
         return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
+    /// The folder in which it lies.
     static var executableFolder: String {
         let path = executablePath ?? "/"
         return String(path[..<(path.lastIndex(of: "/") ?? path.endIndex)])
     }
+
+    static var currentFolder: String {
+        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+        guard getcwd(&buffer, buffer.count) != nil else { return "/" }
+        let bytes = buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
     static func isExecutable(_ path: String) -> Bool { access(path, X_OK) == 0 }
 

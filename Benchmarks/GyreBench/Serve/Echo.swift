@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Gyre
+
+/// Sends back what comes.
+///
+/// While the peer does not read, nothing more is read from it.
+final class Echo: LoopStreamProtocol {
+    private var transport: LoopTransport?
+
+    func connectionMade(_ transport: LoopTransport) { self.transport = transport }
+
+    func dataReceived(_ data: RawSpan) throws { try transport?.write(data) }
+
+    func connectionLost(_ error: (any Error)?) { transport = nil }
+
+    func pauseWriting() { transport?.pauseReading() }
+
+    func resumeWriting() { transport?.resumeReading() }
+}
+
+extension Loop {
+    /// Listens, and serves each connection with an ``Echo``.
+    func serveEcho(host: String, port: Int, congestion: String? = nil) throws -> LoopServer {
+        var options = LoopServerOptions()
+        options.backlog = 4096
+        options.congestionControl = congestion
+        // A client that breaks off is its own business; the default handler would print each.
+        return try createServer(host: host, port: port, options: options) { Echo() }
+    }
+}

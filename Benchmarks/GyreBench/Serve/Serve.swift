@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import CGyreBench
+import Glibc
+import Gyre
+
+/// `gyre-bench serve`: servers to measure.
+struct Serve: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Runs a server to measure.",
+        subcommands: [ServeEcho.self]
+    )
+}
+
+/// The way a server is written.
+enum ServerAPI: String, CaseIterable, ExpressibleByArgument {
+    /// A protocol object per connection.
+    case callback
+}
+
+/// `gyre-bench serve echo`: sends back what comes, on one thread.
+struct ServeEcho: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "echo",
+        abstract: "Serves TCP connections and sends back what they send.",
+        discussion: """
+            Prints "listening on HOST:PORT" when it accepts connections. Ends with status 0 on \
+            SIGINT and SIGTERM.
+            """
+    )
+
+    @Option(
+        help: "The loop to run on. (default: GYRE_LOOP, else automatic)",
+        transform: { try LoopPolicy(named: $0) })
+    var policy: LoopPolicy?
+    @Option(help: "The numeric address to listen at.")
+    var host = "127.0.0.1"
+    @Option(help: "The port to listen at; 0 picks a free one.")
+    var port = 0
+    @Option(help: "How the server is written.")
+    var api = ServerAPI.callback
+    @Option(help: "TCP congestion control. (default: the system's)")
+    var congestion: String?
+
+    func validate() throws {
+        guard 0...65535 ~= port else {
+            throw ValidationError("--port takes a number from 0 to 65535")
+        }
+    }
+
+    func run() throws {
+        bench_raise_descriptor_limit()
+        let loop = try makeLoop(policy: policy)
+        // Before the line is printed: who reads it may end the server at once.
+        for signal in [SIGINT, SIGTERM] {
+            try loop.addSignalHandler(signal) { Loop.running.stop() }
+        }
+        let server: LoopServer
+        switch api {
+        case .callback: server = try loop.serveEcho(host: host, port: port, congestion: congestion)
+        }
+        guard let address = server.addresses.first else { throw BenchError("listens nowhere") }
+        System.printLine("listening on \(address)")
+        try loop.runForever()
+        server.close()
+        try loop.close()
+    }
+}
