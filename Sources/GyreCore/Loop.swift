@@ -108,6 +108,7 @@ public final class Loop {
             switch entry.work {
             case .callback(let body): run(body, site: entry.site)
             case .remote(let body): run({ [self] in try body(self) }, site: entry.site)
+            case .job(let job): run(job)
             case .cancelled: break
             }
         }
@@ -284,6 +285,18 @@ public final class Loop {
             preconditionFailure("Loop.running: no loop runs on this thread; use Loop.current")
         }
         return loop
+    }
+
+    /// Calls `body` with the loop that runs on this thread when it is the one at `address`.
+    ///
+    /// False when it is not.
+    @inline(__always)
+    static func withRunning(at address: UInt, _ body: (Loop) -> Void) -> Bool {
+        guard let pointer = gyre_current_loop(), UInt(bitPattern: pointer) == address else {
+            return false
+        }
+        Unmanaged<Loop>.fromOpaque(pointer)._withUnsafeGuaranteedRef(body)
+        return true
     }
 
     private var address: UInt {

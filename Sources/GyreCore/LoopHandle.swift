@@ -9,7 +9,12 @@ import Synchronization
 /// the loop: calls then throw ``LoopError/Code/closed``.
 public final class LoopHandle: Sendable {
     struct Mail: Sendable {
-        let body: @Sendable (Loop) throws -> Void
+        enum Content: Sendable {
+            case callback(@Sendable (Loop) throws -> Void)
+            case job(UnownedJob)
+        }
+
+        let content: Content
         let site: CallSite
     }
 
@@ -35,7 +40,7 @@ public final class LoopHandle: Sendable {
     /// Tells whether the loop that runs on a thread is this one.
     ///
     /// Never followed.
-    private let loopAddress = Atomic<UInt>(0)
+    let loopAddress = Atomic<UInt>(0)
 
     init(waker: any LoopWaker) {
         self.waker = waker
@@ -56,7 +61,7 @@ public final class LoopHandle: Sendable {
         if let loop = Loop.current, loop.handle === self {
             return loop.enqueue(.remote(body), site: site)
         }
-        try send(Mail(body: body, site: site))
+        try send(Mail(content: .callback(body), site: site))
     }
 
     /// Whether the caller is on the thread on which the loop runs right now.
@@ -66,7 +71,7 @@ public final class LoopHandle: Sendable {
             && UInt(bitPattern: current) == loopAddress.load(ordering: .relaxed)
     }
 
-    private func send(_ mail: Mail) throws(LoopError) {
+    func send(_ mail: Mail) throws(LoopError) {
         let (isOpen, isFirst) = inbox.withLock { inbox in
             guard !inbox.isClosed else { return (false, false) }
             let isFirst = inbox.mail.isEmpty

@@ -51,7 +51,10 @@ struct LoopState: ~Copyable {
     mutating func sortMail() {
         while !mail.isEmpty {
             let item = mail.removeFirst()
-            _ = ready.append(.remote(item.body), site: item.site)
+            switch item.content {
+            case .callback(let body): _ = ready.append(.remote(body), site: item.site)
+            case .job(let job): _ = ready.append(.job(job), site: item.site)
+            }
         }
     }
 

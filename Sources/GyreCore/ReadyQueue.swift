@@ -6,6 +6,8 @@ struct ReadyEntry {
         case callback(() throws -> Void)
         /// Scheduled from another thread; is handed the loop.
         case remote(@Sendable (Loop) throws -> Void)
+        /// A step of a Swift task or actor.
+        case job(UnownedJob)
         case cancelled
     }
 
