@@ -164,7 +164,9 @@ public final class Loop {
     ///   thread; or the ``LoopFatalError`` that a callback threw.
     public func runForever() throws {
         try runTicks {
-            repeat { tick(mayBlock: true) } while !state.pointee.isStopping && !operations.isInterrupted
+            repeat {
+                tick(mayBlock: true)
+            } while !state.pointee.isStopping && !operations.isInterrupted
         }
     }
 

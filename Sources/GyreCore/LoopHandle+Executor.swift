@@ -42,7 +42,9 @@ extension LoopHandle: SerialExecutor, TaskExecutor {
 }
 
 extension Loop {
-    /// Runs a step of a task or actor. The loop is both executors, so that a task that moves
+    /// Runs a step of a task or actor.
+    ///
+    /// The loop is both executors, so that a task that moves
     /// between an actor of the loop and code without isolation never leaves.
     @inline(__always)
     func run(_ job: UnownedJob) {

@@ -193,8 +193,10 @@ package final class IOUringBackend: LoopBackend {
 }
 
 extension IOUringBackend {
-    /// A small ring: memory for rings is limited to 8 MiB a user on many machines, and a full
-    /// submission queue only costs one more system call. The completion queue has room for a burst.
+    /// A small ring with few large buffers.
+    ///
+    /// Memory for rings is limited to 8 MiB a user on many machines, and a full submission queue
+    /// only costs one more system call. The completion queue has room for a burst.
     ///
     /// Few large buffers, filled piece by piece: targets are done with a buffer when they return, so
     /// what counts is that all of them stay in the second-level cache. 16 of 1 MiB cost 1.3 times as
