@@ -26,12 +26,17 @@ package enum BackendChoice {
         }
     }
 
-    static func makeLoop(_ choice: LoopPolicy.Choice) throws(LoopError) -> Loop {
-        guard choice.policy == .automatic else { return try makeLoop(choice.policy, choice, []) }
+    /// Makes the loop that was chosen, on `clock`.
+    package static func makeLoop(
+        _ choice: LoopPolicy.Choice, clock: LoopClock = .monotonic
+    ) throws(LoopError) -> Loop {
+        guard choice.policy == .automatic else {
+            return try makeLoop(choice.policy, choice, [], clock)
+        }
         var rejected: [LoopSelection.Rejection] = []
         for candidate in candidates {
             do throws(LoopError) {
-                return try makeLoop(candidate, choice, rejected)
+                return try makeLoop(candidate, choice, rejected, clock)
             } catch {
                 guard error.code == .policyUnavailable else { throw error }
                 rejected.append(
@@ -43,12 +48,13 @@ package enum BackendChoice {
     }
 
     private static func makeLoop(
-        _ policy: LoopPolicy, _ choice: LoopPolicy.Choice, _ rejected: [LoopSelection.Rejection]
+        _ policy: LoopPolicy, _ choice: LoopPolicy.Choice, _ rejected: [LoopSelection.Rejection],
+        _ clock: LoopClock
     ) throws(LoopError) -> Loop {
         let selection = LoopSelection(
             policy: policy.rawValue, requested: choice.policy.rawValue, origin: choice.origin,
             rejected: rejected)
-        return try Loop(selection: selection) { operations throws(LoopError) in
+        return try Loop(selection: selection, clock: clock) { operations throws(LoopError) in
             try makeBackend(policy, operations)
         }
     }

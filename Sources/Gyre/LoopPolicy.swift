@@ -64,9 +64,14 @@ public enum LoopPolicy: String, Sendable, CaseIterable, CustomStringConvertible 
     }
 
     /// What a loop is made by when no policy is named, and who decided that.
-    struct Choice {
-        let policy: LoopPolicy
-        let origin: String
+    package struct Choice {
+        package let policy: LoopPolicy
+        package let origin: String
+
+        package init(policy: LoopPolicy, origin: String) {
+            self.policy = policy
+            self.origin = origin
+        }
     }
 
     static func choice(named policy: LoopPolicy?) throws(LoopError) -> Choice {
