@@ -54,7 +54,7 @@ static int set_up(struct gyre_ring *ring, const struct gyre_ring_options *option
         0,
     };
     int error = -EINVAL;
-    for (unsigned i = 0; i < sizeof ways / sizeof ways[0] && error == -EINVAL; i++) {
+    for (unsigned i = options->avoids_new_features ? 2 : 0; i < sizeof ways / sizeof ways[0] && error == -EINVAL; i++) {
         struct io_uring_params parameters = {
             .flags = common | ways[i], .cq_entries = options->completion_entries};
         error = io_uring_queue_init_params(options->submission_entries, &ring->uring, &parameters);
@@ -139,9 +139,11 @@ int gyre_ring_create(const struct gyre_ring_options *options, struct gyre_ring *
         gyre_ring_destroy(ring);
         return -ENOSYS;
     }
-    error = register_buffers(
-        ring, options->incremental_buffer_count, options->incremental_buffer_size,
-        RING_BUFFERS_INCREMENTAL);
+    error = options->avoids_new_features
+        ? -EINVAL
+        : register_buffers(
+            ring, options->incremental_buffer_count, options->incremental_buffer_size,
+            RING_BUFFERS_INCREMENTAL);
     if (error == -EINVAL)
         error = register_buffers(ring, options->plain_buffer_count, options->plain_buffer_size, 0);
     if (error != 0) {

@@ -24,6 +24,8 @@ struct gyre_ring_options {
     uint32_t incremental_buffer_size;
     uint32_t plain_buffer_count;
     uint32_t plain_buffer_size;
+    // Does without what kernels before 6.12 do not have, so that the way for those can be tested.
+    bool avoids_new_features;
 };
 
 // What the running kernel gave. Found by asking it, never by its version.

@@ -47,16 +47,16 @@ package final class IOUringBackend: LoopBackend {
     /// Makes a ring.
     ///
     /// Throws ``LoopError/Code/policyUnavailable`` with the kernel's reason.
-    package init(operations: OperationTable) throws(LoopError) {
+    package init(
+        operations: OperationTable, options: gyre_ring_options = IOUringBackend.options
+    ) throws(LoopError) {
         self.operations = operations
         event = try EventDescriptor()
         var created: OpaquePointer?
-        var options = Self.options
+        var options = options
         let error = gyre_ring_create(&options, &created)
         guard error == 0, let created else {
-            throw LoopError(
-                .policyUnavailable, operation: "io_uring", errno: -error,
-                detail: Self.reason(errno: -error))
+            throw Self.error(errno: -error)
         }
         ring = created
         batch = .allocate(capacity: Self.batchCapacity)
@@ -202,25 +202,38 @@ extension IOUringBackend {
     /// what counts is that all of them stay in the second-level cache. 16 of 1 MiB cost 1.3 times as
     /// much CPU at messages of 100 KiB. Where the kernel cannot fill a buffer in pieces, every
     /// message takes a whole one, and it needs more of them.
-    private static var options: gyre_ring_options {
+    package static var options: gyre_ring_options {
         gyre_ring_options(
             submission_entries: 256, completion_entries: 2048,
             incremental_buffer_count: 4, incremental_buffer_size: 256 << 10,
-            plain_buffer_count: 64, plain_buffer_size: 64 << 10)
+            plain_buffer_count: 64, plain_buffer_size: 64 << 10,
+            avoids_new_features: false)
+    }
+
+    /// The same without what kernels before 6.12 do not have.
+    package static var optionsOfOldKernels: gyre_ring_options {
+        var options = options
+        options.avoids_new_features = true
+        return options
     }
 
     /// What the kernel gave this ring.
     package var features: gyre_ring_features { gyre_ring_features(ring) }
 
-    private static func reason(errno number: CInt) -> String {
-        switch number {
-        case ENOSYS: "the kernel has no io_uring, or one without multishot receive (before 6.0)"
-        case EPERM, EACCES:
-            "io_uring is refused: kernel.io_uring_disabled, a container or a seccomp profile"
-        case ENOMEM: "not enough locked memory: raise the memlock limit (ulimit -l)"
-        case EMFILE, ENFILE: "no descriptor left for a ring"
-        default: "the kernel refuses a ring"
-        }
+    /// Only what says that the machine gives no ring makes the policy unavailable, so that
+    /// `automatic` goes on to another.
+    private static func error(errno number: CInt) -> LoopError {
+        let reason: String? =
+            switch number {
+            case ENOSYS: "the kernel has no io_uring, or one without multishot receive (before 6.0)"
+            case EPERM, EACCES:
+                "io_uring is refused: kernel.io_uring_disabled, a container or a seccomp profile"
+            case ENOMEM: "not enough locked memory: raise the memlock limit (ulimit -l)"
+            case EINVAL: "the kernel does not know what a ring needs here (before 6.0)"
+            default: nil
+            }
+        guard let reason else { return LoopError(errno: number, operation: "io_uring") }
+        return LoopError(.policyUnavailable, operation: "io_uring", errno: number, detail: reason)
     }
 }
 
