@@ -14,7 +14,7 @@ struct ComparisonPicture {
     private static let barHeight = 18.0
     private static let rowHeight = 26.0
     private static let titleHeight = 34.0
-    private static let groupGap = 30.0
+    private static let groupGap = 18.0
     private static let nameWidth = 112.0
     private static let valueWidth = 116.0
 
@@ -75,7 +75,9 @@ struct ComparisonPicture {
         let plan = comparison.plan
         let about =
             "Median of \(plan.rounds) rounds of \(plan.seconds.shortText) s, whiskers from the "
-            + "lowest to the highest round. Less is better. Dashed: the better raw C server."
+            + "lowest to the highest round; less is better. ×: against the better raw C server "
+            + "(dashed) in the same rounds."
+            + (comparison.runs.contains { $0.disturbance.isTooMuch } ? " !: disturbed." : "")
         var text = element(
             "Server CPU per echoed message, microseconds", 32, 34, size: 18, bold: true)
         text += element(about, 32, 54, colour: "#4a4f57")
@@ -89,7 +91,7 @@ struct ComparisonPicture {
             let colours = Colours(family)
             text += box(left, 84, 14, 12, colours.user) + box(left + 14, 84, 22, 12, colours.system)
             text += element("\(label): user, kernel", left + 43, 94)
-            left += 76 + Double(label.count + 14) * 7
+            left += 66 + Double(label.count + 14) * 6.8
         }
         return text
     }

@@ -77,10 +77,12 @@ final class ChildProcess {
         }
     }
 
-    /// What it wrote to standard error, to put behind a message.
+    /// How what it wrote to standard error begins, to put behind a message.
     var reason: String {
         lseek(errors, 0, SEEK_SET)
-        let text = System.readAll(errors)?.trimmed ?? ""
+        // A crash report goes on for pages.
+        let lines = (System.readAll(errors) ?? "").split(separator: "\n").map { String($0).trimmed }
+        let text = lines.filter { !$0.isEmpty }.prefix(3).joined(separator: " / ").prefix(400)
         return text.isEmpty ? "" : ": \(text)"
     }
 
