@@ -45,20 +45,29 @@ package final class EpollBackend: LoopBackend {
         event = try EventDescriptor()
         epoll = epoll_create1(CInt(EPOLL_CLOEXEC))
         guard epoll >= 0 else {
-            throw LoopError(.policyUnavailable, operation: "epoll_create1", errno: errno)
+            throw Self.error("epoll_create1", errno: errno)
         }
         readiness = Readiness(operations: operations, socketFlags: Self.socketFlags)
         events = .allocate(capacity: Self.capacity)
         var wake = epoll_event(
             events: EPOLLIN.rawValue | EPOLLET.rawValue, data: epoll_data(u64: Self.wakeData))
         guard epoll_ctl(epoll, EPOLL_CTL_ADD, event.fd, &wake) == 0 else {
-            throw LoopError(.policyUnavailable, operation: "epoll_ctl", errno: errno)
+            throw Self.error("epoll_ctl", errno: errno)
         }
     }
 
     deinit {
         close()
         events.deallocate()
+    }
+
+    /// Without descriptors or memory another policy would not help.
+    private static func error(_ operation: String, errno number: CInt) -> LoopError {
+        switch number {
+        case EPERM, EACCES, ENOSYS, EINVAL:
+            LoopError(.policyUnavailable, operation: operation, errno: number)
+        default: LoopError(errno: number, operation: operation)
+        }
     }
 
     package func submit(_ id: OperationID) {
