@@ -62,6 +62,23 @@ let package = Package(
         .testTarget(
             name: "GyreCoreTests", dependencies: ["CGyre", "Gyre", "GyreCore", "GyreTesting"]),
 
+        // Programs to learn from. Tests/ExampleTests runs each of them.
+        .executableTarget(
+            name: "gyre-example-echo", dependencies: ["Gyre"], path: "Sources/Examples/Echo"),
+        .executableTarget(
+            name: "gyre-example-policy-swap", dependencies: ["Gyre"],
+            path: "Sources/Examples/PolicySwap"),
+        .executableTarget(
+            name: "gyre-example-stop-on-interrupt", dependencies: ["Gyre"],
+            path: "Sources/Examples/StopOnInterrupt"),
+        .testTarget(
+            name: "ExampleTests",
+            dependencies: [
+                "Gyre", "gyre-example-echo", "gyre-example-policy-swap",
+                "gyre-example-stop-on-interrupt",
+            ],
+            exclude: ["echo_client.py"]),
+
         // The tests of the text itself: walls, sizes, unsafe code, layout.
         .testTarget(name: "TidyTests"),
     ],
