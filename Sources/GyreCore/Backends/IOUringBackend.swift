@@ -47,11 +47,13 @@ package final class IOUringBackend: LoopBackend {
     /// Makes a ring.
     ///
     /// Throws ``LoopError/Code/policyUnavailable`` with the kernel's reason.
-    package init(operations: OperationTable) throws(LoopError) {
+    package init(
+        operations: OperationTable, options: gyre_ring_options = IOUringBackend.options
+    ) throws(LoopError) {
         self.operations = operations
         event = try EventDescriptor()
         var created: OpaquePointer?
-        var options = Self.options
+        var options = options
         let error = gyre_ring_create(&options, &created)
         guard error == 0, let created else {
             throw Self.error(errno: -error)
@@ -200,11 +202,19 @@ extension IOUringBackend {
     /// what counts is that all of them stay in the second-level cache. 16 of 1 MiB cost 1.3 times as
     /// much CPU at messages of 100 KiB. Where the kernel cannot fill a buffer in pieces, every
     /// message takes a whole one, and it needs more of them.
-    private static var options: gyre_ring_options {
+    package static var options: gyre_ring_options {
         gyre_ring_options(
             submission_entries: 256, completion_entries: 2048,
             incremental_buffer_count: 4, incremental_buffer_size: 256 << 10,
-            plain_buffer_count: 64, plain_buffer_size: 64 << 10)
+            plain_buffer_count: 64, plain_buffer_size: 64 << 10,
+            avoids_new_features: false)
+    }
+
+    /// The same without what kernels before 6.12 do not have.
+    package static var optionsOfOldKernels: gyre_ring_options {
+        var options = options
+        options.avoids_new_features = true
+        return options
     }
 
     /// What the kernel gave this ring.
