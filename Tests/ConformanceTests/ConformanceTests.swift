@@ -9,9 +9,8 @@ import Testing
 struct ConformanceTests {
     @Test(
         "Behaviour",
-        arguments: Behaviour.all.filter { !$0.isProcessWide }, PolicyUnderTest.all)
+        arguments: Behaviour.all.filter { !$0.isProcessWide }, PolicyUnderTest.usable)
     func behaviour(_ behaviour: Behaviour, _ policy: PolicyUnderTest) throws {
-        try policy.skipUnlessAvailable()
         try behaviour.check(policy.kit)
     }
 
@@ -19,9 +18,8 @@ struct ConformanceTests {
     /// its own: nothing else changes them meanwhile, and nothing is left behind.
     @Test(
         "Behaviour in a process of its own",
-        arguments: Behaviour.all.filter(\.isProcessWide), PolicyUnderTest.all)
+        arguments: Behaviour.all.filter(\.isProcessWide), PolicyUnderTest.usable)
     func processWideBehaviour(_ behaviour: Behaviour, _ policy: PolicyUnderTest) async throws {
-        try policy.skipUnlessAvailable()
         let name = behaviour.name
         await #expect(processExitsWith: .success) {
             [name = name as String, policy = policy as PolicyUnderTest] in
@@ -34,5 +32,38 @@ struct ConformanceTests {
                 exit(EXIT_FAILURE)
             }
         }
+    }
+}
+
+@Suite("The list of behaviours")
+struct CoverageTests {
+    @Test("Every line is covered, or it is said why not")
+    func everyLineIsCovered() {
+        #expect(Coverage.mistakes(in: Behaviour.all) == [])
+    }
+
+    @Test("A line without behaviour and an excuse that is void are both found")
+    func mistakesAreFound() throws {
+        let all = Behaviour.all
+        let withoutFirst = all.filter { !$0.numbers.contains(1) }
+        #expect(Coverage.mistakes(in: withoutFirst).contains { $0.hasPrefix("line 1 is neither") })
+        let first = try #require(all.first)
+        #expect(Coverage.mistakes(in: all + [first]) == ["\(first.name) stands twice"])
+    }
+
+    @Test("Every function of the suite that checks a behaviour is listed, under its own name")
+    func everyFunctionIsListed() throws {
+        let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+        let folder = tests.appendingPathComponent("../../Sources/GyreTesting/Conformance")
+        var names: [String] = []
+        for file in try FileManager.default.contentsOfDirectory(
+            at: folder, includingPropertiesForKeys: nil) where file.pathExtension == "swift"
+        {
+            let text = try String(contentsOf: file, encoding: .utf8)
+            let pattern = /static func (\w+)\(_ kit: ConformanceKit\)/
+            names += text.matches(of: pattern).map { String($0.output.1) }
+        }
+        #expect(names.count > 50)
+        #expect(Set(names).subtracting(Behaviour.all.map(\.name)) == [])
     }
 }

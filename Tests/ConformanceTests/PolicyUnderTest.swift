@@ -9,9 +9,9 @@ import Testing
 
 /// A policy, as the tests that run on all of them take it.
 ///
-/// One that this machine does not give is skipped, visibly and with the reason. When the environment
-/// variable `GYRE_REQUIRE_POLICIES` names it (`io_uring,epoll,dispatch`), nothing is skipped, so the
-/// test fails.
+/// One that this machine does not give is left out, and a test for it is skipped with the reason.
+/// When the environment variable `GYRE_REQUIRE_POLICIES` names it (`io_uring,epoll,dispatch`), it
+/// stays, so the tests fail.
 struct PolicyUnderTest: Sendable, Codable, CustomTestStringConvertible {
     let name: String
 
@@ -20,10 +20,13 @@ struct PolicyUnderTest: Sendable, Codable, CustomTestStringConvertible {
     private static let oldRing = "io_uring as on Linux 6.0"
 
     #if IOUring
-    static let all = ["io_uring", oldRing, "epoll", "dispatch"].map(PolicyUnderTest.init)
+    private static let names = ["io_uring", oldRing, "epoll", "dispatch"]
     #else
-    static let all = ["io_uring", "epoll", "dispatch"].map(PolicyUnderTest.init)
+    private static let names = ["epoll", "dispatch"]
     #endif
+
+    /// The policies to run tests on.
+    static let usable = names.map(PolicyUnderTest.init).filter { $0.reasonToSkip == nil }
 
     var testDescription: String { name }
 
@@ -31,26 +34,18 @@ struct PolicyUnderTest: Sendable, Codable, CustomTestStringConvertible {
         get throws { try name == Self.oldRing ? .ioUring : LoopPolicy(named: name) }
     }
 
-    private static let unavailable: [String: LoopError] = {
-        var reasons: [String: LoopError] = [:]
-        for policy in all {
-            guard let known = try? policy.policy else { continue }
-            if case .failure(let reason) = known.probe() { reasons[policy.name] = reason }
-        }
-        return reasons
-    }()
+    /// Why no test runs on it, or nil when tests do.
+    var reasonToSkip: String? {
+        guard let policy = try? policy, !Self.required.contains(policy.rawValue),
+            case .failure(let reason) = policy.probe()
+        else { return nil }
+        return "\(name) is not available here: \(reason)"
+    }
 
-    private static let required: Set<String> = {
+    static let required: Set<String> = {
         let value = ProcessInfo.processInfo.environment["GYRE_REQUIRE_POLICIES"] ?? ""
         return Set(value.split(separator: ",").map(String.init))
     }()
-
-    /// Leaves the test case when the machine lacks the policy and nobody requires it.
-    func skipUnlessAvailable() throws {
-        guard let reason = Self.unavailable[name], !Self.required.contains(try policy.rawValue)
-        else { return }
-        try Test.cancel("\(name) is not available here: \(reason)")
-    }
 
     /// What the conformance suite makes its loops with.
     var kit: ConformanceKit {
@@ -70,14 +65,35 @@ struct PolicyUnderTest: Sendable, Codable, CustomTestStringConvertible {
     }
 }
 
-@Suite("The policies that are required")
-struct RequiredPolicies {
+@Suite("Policies of this machine")
+struct PolicyAvailabilityTests {
+    private static let ioUring = PolicyUnderTest(name: "io_uring").reasonToSkip
+    private static let epoll = PolicyUnderTest(name: "epoll").reasonToSkip
+    private static let dispatch = PolicyUnderTest(name: "dispatch").reasonToSkip
+
+    @Test("Tests run on io_uring", .disabled(if: ioUring != nil, "\(ioUring ?? "")"))
+    func ioUringIsUsable() throws {
+        try check("io_uring")
+    }
+
+    @Test("Tests run on epoll", .disabled(if: epoll != nil, "\(epoll ?? "")"))
+    func epollIsUsable() throws {
+        try check("epoll")
+    }
+
+    @Test("Tests run on dispatch", .disabled(if: dispatch != nil, "\(dispatch ?? "")"))
+    func dispatchIsUsable() throws {
+        try check("dispatch")
+    }
+
+    private func check(_ name: String) throws {
+        #expect(PolicyUnderTest.usable.contains { $0.name == name })
+        let selection = try LoopPolicy(named: name).probe().get()
+        #expect(selection.policy == name)
+    }
+
     @Test("GYRE_REQUIRE_POLICIES names policies that exist")
     func requiredPoliciesExist() throws {
-        let value = ProcessInfo.processInfo.environment["GYRE_REQUIRE_POLICIES"] ?? ""
-        for name in value.split(separator: ",") {
-            let policy = try LoopPolicy(named: String(name))
-            #expect(throws: Never.self) { try policy.probe().get() }
-        }
+        for name in PolicyUnderTest.required { _ = try LoopPolicy(named: name) }
     }
 }

@@ -11,7 +11,9 @@ enum Executors {
         Behaviour(
             "aTaskResumedElsewhereWakesTheLoop", [], .executors,
             aTaskResumedElsewhereWakesTheLoop),
-        Behaviour("aJobThatYieldsDoesNotStarveTimers", [], .executors, aYieldingJobAndATimer),
+        Behaviour(
+            "aJobThatYieldsDoesNotStarveTimers", [], .executors,
+            aJobThatYieldsDoesNotStarveTimers),
     ]
 
     /// Starts a task on the loop that stops it at its end.
@@ -125,7 +127,7 @@ enum Executors {
         try thread.join()
     }
 
-    static func aYieldingJobAndATimer(_ kit: ConformanceKit) throws {
+    static func aJobThatYieldsDoesNotStarveTimers(_ kit: ConformanceKit) throws {
         let loop = try kit.makeLoop()
         let fired = SharedValue(false)
         loop.callLater(.milliseconds(5)) { fired.update { $0 = true } }

@@ -183,6 +183,7 @@ enum Signals {
             try expect(disposition(of: SIGUSR1) != .ignored, "the disposition was not changed")
         }
         try expect(signals.map(disposition), equals: before, "after the loop was let go")
+        for number in signals { Glibc.signal(number, SIG_DFL) }
     }
 
     static func everySignalOfABurstIsHandled(_ kit: ConformanceKit) throws {

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// gyre-conformance: the conformance suite without a test framework, for surroundings in which the
+// test runner itself would not work, such as one with system calls refused.
+//
+//     gyre-conformance [--policy POLICY] [NAME ...]   checks the behaviours, or those that are named
+//     gyre-conformance --selection [--policy POLICY]  says which loop is made, and why
+//     gyre-conformance --list                         names the behaviours
+//
+// Without a policy the loops are made as a program's are: by GYRE_LOOP, by the default that
+// --default POLICY sets, or automatic.
+
+import Glibc
+import Gyre
+import GyreCore
+import GyreTesting
+
+struct Arguments {
+    var policy: LoopPolicy?
+    var names: Set<String> = []
+    var showsSelection = false
+    var listsNames = false
+
+    init(_ arguments: ArraySlice<String>) throws {
+        var rest = arguments
+        while let argument = rest.popFirst() {
+            switch argument {
+            case "--policy": policy = try LoopPolicy(named: rest.popFirst() ?? "")
+            case "--default": try LoopPolicy.setDefault(LoopPolicy(named: rest.popFirst() ?? ""))
+            case "--selection": showsSelection = true
+            case "--list": listsNames = true
+            default: names.insert(argument)
+            }
+        }
+    }
+}
+
+func showSelection(_ policy: LoopPolicy?) throws {
+    let loop = try makeLoop(policy: policy)
+    let selection = loop.selection
+    print("policy=\(selection.policy)")
+    print("requested=\(selection.requested)")
+    print("origin=\(selection.origin)")
+    for rejection in selection.rejected {
+        print("rejected=\(rejection.policy): \(rejection.reason)")
+    }
+    print("description=\(selection)")
+    try loop.close()
+}
+
+/// Returns how many behaviours were not shown.
+func check(_ behaviours: [Behaviour], _ policy: LoopPolicy?) throws -> Int {
+    let selection = try makeLoop(policy: policy).selection
+    print("The loop: \(selection)")
+    let chosen = try LoopPolicy(named: selection.policy)
+    let kit = ConformanceKit(policy: selection.policy) { clock in
+        try BackendChoice.makeLoop(
+            LoopPolicy.Choice(policy: chosen, origin: "gyre-conformance"), clock: clock)
+    }
+    var failures = 0
+    for behaviour in behaviours {
+        do {
+            try behaviour.check(kit)
+            print("ok \(behaviour)")
+        } catch {
+            failures += 1
+            print("FAILED \(behaviour): \(error)")
+        }
+    }
+    print("\(behaviours.count - failures) passed, \(failures) failed")
+    return failures
+}
+
+func main() throws -> CInt {
+    let arguments = try Arguments(CommandLine.arguments.dropFirst())
+    if arguments.showsSelection {
+        try showSelection(arguments.policy)
+        return EXIT_SUCCESS
+    }
+    var behaviours = Behaviour.all
+    if !arguments.names.isEmpty {
+        behaviours = behaviours.filter { arguments.names.contains($0.name) }
+        guard behaviours.count == arguments.names.count else {
+            print("some of \(arguments.names.sorted()) are no behaviours: see --list")
+            return 2
+        }
+    }
+    if arguments.listsNames {
+        for behaviour in behaviours { print(behaviour) }
+        return EXIT_SUCCESS
+    }
+    return try check(behaviours, arguments.policy) == 0 ? EXIT_SUCCESS : EXIT_FAILURE
+}
+
+do {
+    exit(try main())
+} catch {
+    print("error=\(error)")
+    exit(EXIT_FAILURE)
+}
