@@ -57,7 +57,13 @@ let package = Package(
         ),
 
         // The behaviours that every loop must show, on every policy.
-        .testTarget(name: "ConformanceTests", dependencies: ["Gyre", "GyreCore", "GyreTesting"]),
+        .testTarget(
+            name: "ConformanceTests", dependencies: ["CGyre", "Gyre", "GyreCore", "GyreTesting"]),
+        .executableTarget(
+            name: "gyre-conformance", dependencies: ["Gyre", "GyreCore", "GyreTesting"],
+            path: "Tests/ConformanceRunner"
+        ),
+        .executableTarget(name: "gyre-deny", path: "Tests/Deny"),
         // The parts of the core, each by itself.
         .testTarget(
             name: "GyreCoreTests", dependencies: ["CGyre", "Gyre", "GyreCore", "GyreTesting"]),
