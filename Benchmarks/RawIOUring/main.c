@@ -4,9 +4,10 @@
 // is measured against, so it does nothing that a library would have to do and an echo need not.
 //
 // The shape that measured best: multishot accept and multishot receive into one ring of provided
-// buffers, the answer sent at once by a direct send from that buffer, and one enter per loop, which
-// in the steady state submits nothing. What the socket does not take is copied aside and sent
-// through the ring, so that the buffer goes back at once.
+// buffers, the answer sent from that buffer through the ring, and one enter per loop, which submits
+// the sends of one batch and waits for the next. A direct send costs 5 per cent more CPU at 1 KiB.
+// These sends never wait, so a buffer is back after the next enter whatever the peer does; what the
+// socket did not take is copied aside and sent by a send that waits.
 
 #ifndef GYRE_IO_URING
 
@@ -36,11 +37,15 @@ int main(void) {
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { backlog = 4096, usageError = 64, submissionsMax = 1024, completionsMax = 4096 };
-/// Few and large: the bytes are sent before the next enter, so a buffer is back at once, and what
-/// counts is that the whole pool stays in the second-level cache. 16 of 1 MiB cost 1.3 times as
-/// much CPU at 100 KiB a message. Without incremental buffers each message takes a whole buffer.
-enum { bufferBytes = 256 * 1024, buffersCount = 4, classicBuffersCount = 16 };
+enum { backlog = 4096, submissionsMax = 1024, completionsMax = 4096 };
+enum { exitUsage = 64, exitUnavailable = 69 };
+/// Incremental buffers are filled by many messages, so a few large ones do. More than the cache
+/// holds is a loss: with 16 of 1 MiB, messages of 100 KiB cost a fifth more CPU.
+enum { incrementalBytes = 1 << 20, incrementalCount = 4 };
+/// Each receive takes a whole classic buffer until its answer is sent. Fewer than two batches of
+/// completions need means a re-arm for each message, several times the CPU at 1000 connections;
+/// smaller ones cut large messages into pieces.
+enum { classicBytes = 128 * 1024, classicCount = 128 };
 /// A connection whose peer does not read is not read either once this much waits for it.
 enum { pendingBytesMax = 1 << 20 };
 
@@ -71,7 +76,9 @@ struct chunk {
 };
 
 struct connection {
-    struct chunk *first;  // a send of it is on its way whenever there is one
+    const char *bytes;  // on their way straight from a buffer, unless NULL
+    uint32_t count;
+    struct chunk *first;  // on its way, unless the above is
     struct chunk *last;
     size_t pendingBytes;
     bool isCancelling;  // its receive was asked to stop
@@ -79,17 +86,20 @@ struct connection {
     bool isEnded;  // nothing more is received; closes when all is sent
 };
 
-enum operation { opAccept = 1, opReceive, opSend };
+enum operation { opAccept = 1, opReceive, opSend, opSendChunk };
 
 static struct io_uring ring;
 static struct io_uring_buf_ring *bufferRing;
 static char *buffers;
-static uint32_t bufferRingEntries;
-/// How much of each buffer the kernel has filled since it was given to it.
-static uint32_t consumed[classicBuffersCount];
+static uint32_t buffersCount;
+static size_t bufferBytes;
+static struct {
+    uint32_t consumed;  // how much the kernel has filled since it was given to it
+    uint32_t sends;  // on their way from it
+    bool isUsedUp;
+} bufferStates[classicCount];
 static bool isIncremental;
-/// Indexed by descriptor. Pages of it are touched only for connections that had pending bytes, so
-/// an idle connection costs no user memory.
+/// Indexed by descriptor.
 static struct connection *connections;
 static int listener;
 static bool isAcceptPaused;
@@ -103,10 +113,16 @@ static void fail(const char *what) {
     failWith(what, errno);
 }
 
+/// For what this kernel or its administrator does not give.
+static void failUnavailable(const char *what, int error) {
+    fprintf(stderr, "gyre-peer-raw-io-uring: %s: %s\n", what, strerror(error));
+    exit(exitUnavailable);
+}
+
 static void usage(const char *reason) {
     fprintf(stderr, "gyre-peer-raw-io-uring: %s\nusage: gyre-peer-raw-io-uring [--host IPV4] "
             "[--port N] [--congestion NAME] [--buffers incremental|classic]\n", reason);
-    exit(usageError);
+    exit(exitUsage);
 }
 
 static struct options parseOptions(int argc, char **argv) {
@@ -182,7 +198,7 @@ static void makeRing(void) {
         };
         status = io_uring_queue_init_params(submissionsMax, &ring, &parameters);
     }
-    if (status != 0) failWith("io_uring_setup", -status);
+    if (status != 0) failUnavailable("io_uring_setup", -status);
     // Saves looking up the ring's own descriptor at each enter; only a bonus.
     io_uring_register_ring_fd(&ring);
 }
@@ -193,40 +209,45 @@ static void *mapPages(size_t bytes) {
     return pages;
 }
 
-static bool registerBuffers(uint32_t entries, bool incremental) {
+static bool registerBuffers(bool incremental) {
+    isIncremental = incremental;
+    buffersCount = incremental ? incrementalCount : classicCount;
+    bufferBytes = incremental ? incrementalBytes : classicBytes;
     struct bufferRingRegistration registration = {
         .address = (uint64_t)(uintptr_t)bufferRing,
-        .entries = entries,
+        .entries = buffersCount,
         .flags = incremental ? bufferRingIncremental : 0,
     };
-    isIncremental = incremental;
-    bufferRingEntries = entries;
     return syscall(__NR_io_uring_register, ring.ring_fd, registerBufferRing, &registration, 1) == 0;
 }
 
 static char *bufferStart(unsigned buffer) {
-    return buffers + (size_t)buffer * bufferBytes;
+    return buffers + buffer * bufferBytes;
 }
 
 static void giveBuffer(unsigned buffer) {
-    consumed[buffer] = 0;
-    io_uring_buf_ring_add(bufferRing, bufferStart(buffer), bufferBytes, (unsigned short)buffer,
-                          io_uring_buf_ring_mask(bufferRingEntries), 0);
+    bufferStates[buffer].consumed = 0;
+    bufferStates[buffer].isUsedUp = false;
+    io_uring_buf_ring_add(bufferRing, bufferStart(buffer), (unsigned)bufferBytes,
+                          (unsigned short)buffer, io_uring_buf_ring_mask(buffersCount), 0);
     io_uring_buf_ring_advance(bufferRing, 1);
 }
 
-static void makeBuffers(bool isClassic) {
-    bufferRing = mapPages(classicBuffersCount * sizeof(struct io_uring_buf));
-    if ((isClassic || !registerBuffers(buffersCount, true)) &&
-        !registerBuffers(classicBuffersCount, false)) {
-        fail("register buffer ring");
-    }
-    buffers = mapPages((size_t)bufferRingEntries * bufferBytes);
-    for (unsigned i = 0; i < bufferRingEntries; i++) giveBuffer(i);
+static void giveBufferIfFree(unsigned buffer) {
+    if (bufferStates[buffer].isUsedUp && bufferStates[buffer].sends == 0) giveBuffer(buffer);
 }
 
-static uint64_t tag(enum operation operation, int descriptor) {
-    return (uint64_t)operation << 32 | (uint32_t)descriptor;
+static void makeBuffers(bool isClassic) {
+    bufferRing = mapPages(classicCount * sizeof(struct io_uring_buf));
+    if ((isClassic || !registerBuffers(true)) && !registerBuffers(false)) {
+        failUnavailable("register buffer ring", errno);
+    }
+    buffers = mapPages(buffersCount * bufferBytes);
+    for (unsigned i = 0; i < buffersCount; i++) giveBuffer(i);
+}
+
+static uint64_t tag(enum operation operation, unsigned buffer, int descriptor) {
+    return (uint64_t)operation << 48 | (uint64_t)buffer << 32 | (uint32_t)descriptor;
 }
 
 static struct io_uring_sqe *nextSubmission(void) {
@@ -243,19 +264,19 @@ static struct io_uring_sqe *nextSubmission(void) {
 static void startAccepting(void) {
     struct io_uring_sqe *submission = nextSubmission();
     io_uring_prep_multishot_accept(submission, listener, NULL, NULL, SOCK_CLOEXEC);
-    submission->user_data = tag(opAccept, listener);
+    submission->user_data = tag(opAccept, 0, listener);
 }
 
 static void startReceiving(int descriptor) {
     struct io_uring_sqe *submission = nextSubmission();
     io_uring_prep_recv_multishot(submission, descriptor, NULL, 0, 0);
     submission->flags |= IOSQE_BUFFER_SELECT;
-    submission->user_data = tag(opReceive, descriptor);
+    submission->user_data = tag(opReceive, 0, descriptor);
 }
 
 static void stopReceiving(int descriptor) {
     struct io_uring_sqe *submission = nextSubmission();
-    io_uring_prep_cancel64(submission, tag(opReceive, descriptor), 0);
+    io_uring_prep_cancel64(submission, tag(opReceive, 0, descriptor), 0);
     submission->user_data = 0;
     connections[descriptor].isCancelling = true;
 }
@@ -269,21 +290,44 @@ static void closeConnection(int descriptor) {
     }
 }
 
-static void startSending(int descriptor) {
+static void sendFromBuffer(int descriptor, unsigned buffer, const char *bytes, uint32_t count) {
+    struct connection *connection = &connections[descriptor];
+    connection->bytes = bytes;
+    connection->count = count;
+    bufferStates[buffer].sends++;
+    struct io_uring_sqe *submission = nextSubmission();
+    io_uring_prep_send(submission, descriptor, bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT);
+    submission->user_data = tag(opSend, buffer, descriptor);
+}
+
+static void sendFirstChunk(int descriptor) {
     struct chunk *chunk = connections[descriptor].first;
     struct io_uring_sqe *submission = nextSubmission();
     // With WAITALL the kernel itself waits for room until all is sent.
     io_uring_prep_send(submission, descriptor, chunk->bytes, chunk->count,
                        MSG_NOSIGNAL | MSG_WAITALL);
-    submission->user_data = tag(opSend, descriptor);
+    submission->user_data = tag(opSendChunk, 0, descriptor);
 }
 
-static void appendChunk(int descriptor, const char *bytes, size_t count) {
-    struct connection *connection = &connections[descriptor];
+static struct chunk *makeChunk(const char *bytes, size_t count) {
     struct chunk *chunk = malloc(sizeof *chunk + count);
     if (!chunk) fail("malloc");
     *chunk = (struct chunk){NULL, count};
     memcpy(chunk->bytes, bytes, count);
+    return chunk;
+}
+
+static void prependChunk(struct connection *connection, const char *bytes, size_t count) {
+    struct chunk *chunk = makeChunk(bytes, count);
+    chunk->next = connection->first;
+    if (!connection->first) connection->last = chunk;
+    connection->first = chunk;
+    connection->pendingBytes += count;
+}
+
+static void appendChunk(int descriptor, const char *bytes, size_t count) {
+    struct connection *connection = &connections[descriptor];
+    struct chunk *chunk = makeChunk(bytes, count);
     if (connection->first) {
         connection->last->next = chunk;
     } else {
@@ -291,26 +335,9 @@ static void appendChunk(int descriptor, const char *bytes, size_t count) {
     }
     connection->last = chunk;
     connection->pendingBytes += count;
-    if (connection->first == chunk) startSending(descriptor);
     if (connection->pendingBytes > pendingBytesMax && !connection->isCancelling) {
         stopReceiving(descriptor);
     }
-}
-
-static void echo(int descriptor, const char *bytes, size_t count) {
-    if (connections[descriptor].first) {
-        appendChunk(descriptor, bytes, count);
-        return;
-    }
-    ssize_t sent = send(descriptor, bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (sent == (ssize_t)count) return;
-    if (sent < 0 && errno != EAGAIN) {
-        // Ends the receive too, and its completion closes the connection.
-        shutdown(descriptor, SHUT_RDWR);
-        return;
-    }
-    if (sent < 0) sent = 0;
-    appendChunk(descriptor, bytes + sent, count - (size_t)sent);
 }
 
 static void onAccepted(const struct io_uring_cqe *completion) {
@@ -322,17 +349,21 @@ static void onAccepted(const struct io_uring_cqe *completion) {
     if (!isAcceptPaused) startAccepting();
 }
 
+static bool isSending(const struct connection *connection) {
+    return connection->bytes || connection->first;
+}
+
 /// The receive of a connection has ended with this result.
 static void onReceiveEnded(int descriptor, int result) {
     struct connection *connection = &connections[descriptor];
     bool isGoingOn = result > 0 || result == -ENOBUFS || result == -ECANCELED;
     if (!isGoingOn) {
         connection->isEnded = true;
-        if (!connection->first) closeConnection(descriptor);
+        if (!isSending(connection)) closeConnection(descriptor);
     } else if (connection->isCancelling && connection->first) {
         connection->isPaused = true;
     } else {
-        // All buffers are back by now, also after ENOBUFS.
+        // After ENOBUFS too: the sends that hold the buffers are in this same submission.
         startReceiving(descriptor);
     }
     if (isGoingOn) connection->isCancelling = false;
@@ -341,11 +372,18 @@ static void onReceiveEnded(int descriptor, int result) {
 static void onReceived(int descriptor, const struct io_uring_cqe *completion) {
     if (completion->res > 0) {
         unsigned buffer = completion->flags >> IORING_CQE_BUFFER_SHIFT;
-        const char *bytes = bufferStart(buffer) + consumed[buffer];
-        consumed[buffer] += (uint32_t)completion->res;
-        echo(descriptor, bytes, (size_t)completion->res);
-        bool isUsedUp = !isIncremental || !(completion->flags & completionBufferMore);
-        if (isUsedUp) giveBuffer(buffer);
+        uint32_t count = (uint32_t)completion->res;
+        const char *bytes = bufferStart(buffer) + bufferStates[buffer].consumed;
+        bufferStates[buffer].consumed += count;
+        bufferStates[buffer].isUsedUp =
+            !isIncremental || !(completion->flags & completionBufferMore);
+        // A second send beside the first could overtake its remainder.
+        if (isSending(&connections[descriptor])) {
+            appendChunk(descriptor, bytes, count);
+            giveBufferIfFree(buffer);
+        } else {
+            sendFromBuffer(descriptor, buffer, bytes, count);
+        }
     }
     if (!(completion->flags & IORING_CQE_F_MORE)) onReceiveEnded(descriptor, completion->res);
 }
@@ -357,17 +395,16 @@ static void dropChunk(struct connection *connection) {
     free(chunk);
 }
 
-static void onSent(int descriptor, int result) {
+/// The peer is gone. The receive ends by the shutdown, or has ended before.
+static void giveUpSending(int descriptor) {
+    while (connections[descriptor].first) dropChunk(&connections[descriptor]);
+    shutdown(descriptor, SHUT_RDWR);
+}
+
+static void goOnAfterSend(int descriptor) {
     struct connection *connection = &connections[descriptor];
-    if (result != (int)connection->first->count) {
-        // The peer is gone. The receive ends by the shutdown, or has ended before.
-        while (connection->first) dropChunk(connection);
-        shutdown(descriptor, SHUT_RDWR);
-    } else {
-        dropChunk(connection);
-    }
     if (connection->first) {
-        startSending(descriptor);
+        sendFirstChunk(descriptor);
     } else if (connection->isEnded) {
         closeConnection(descriptor);
     } else if (connection->isPaused) {
@@ -376,11 +413,37 @@ static void onSent(int descriptor, int result) {
     }
 }
 
+static void onSent(int descriptor, unsigned buffer, int result) {
+    struct connection *connection = &connections[descriptor];
+    if (result == -EAGAIN) result = 0;
+    if (result < 0) {
+        giveUpSending(descriptor);
+    } else if ((uint32_t)result < connection->count) {
+        prependChunk(connection, connection->bytes + result, connection->count - (uint32_t)result);
+    }
+    connection->bytes = NULL;
+    bufferStates[buffer].sends--;
+    giveBufferIfFree(buffer);
+    goOnAfterSend(descriptor);
+}
+
+static void onChunkSent(int descriptor, int result) {
+    struct connection *connection = &connections[descriptor];
+    if (result == (int)connection->first->count) {
+        dropChunk(connection);
+    } else {
+        giveUpSending(descriptor);
+    }
+    goOnAfterSend(descriptor);
+}
+
 static void dispatch(const struct io_uring_cqe *completion) {
     int descriptor = (int)(uint32_t)completion->user_data;
-    switch (completion->user_data >> 32) {
+    unsigned buffer = (uint16_t)(completion->user_data >> 32);
+    switch (completion->user_data >> 48) {
     case opReceive: onReceived(descriptor, completion); break;
-    case opSend: onSent(descriptor, completion->res); break;
+    case opSend: onSent(descriptor, buffer, completion->res); break;
+    case opSendChunk: onChunkSent(descriptor, completion->res); break;
     case opAccept: onAccepted(completion); break;
     default: break;  // a cancel; its target tells the truth
     }
