@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 static const char usageText[] =
-    "usage: gyre-load --port N [options]           ping-pong on every connection, all bytes checked\n"
+    "usage: gyre-load --port N [options]           ping-pong on all connections, bytes checked\n"
     "       gyre-load --idle N --port N [options]  opens N connections and only holds them\n"
     "       gyre-load --exec-in-namespace [--congestion NAME] -- COMMAND [ARGUMENT...]\n"
     "\n"

@@ -193,7 +193,8 @@ static void printServer(const struct processSample *start, const struct processS
            end->involuntarySwitches - start->involuntarySwitches);
 }
 
-static void printResult(const struct snapshot *start, const struct snapshot *end, uint64_t messages) {
+static void printResult(const struct snapshot *start, const struct snapshot *end,
+                        uint64_t messages) {
     double seconds = (double)(end->time - start->time) / 1e9;
     double user = secondsOf(end->own.ru_utime) - secondsOf(start->own.ru_utime);
     double system = secondsOf(end->own.ru_stime) - secondsOf(start->own.ru_stime);

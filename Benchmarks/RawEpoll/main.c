@@ -23,7 +23,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { receiveBytes = 256 * 1024, eventsMax = 1024, backlog = 4096, usageError = 64 };
+enum { receiveBytes = 256 * 1024, eventsMax = 1024, backlog = 4096, exitUsage = 64 };
 
 struct options {
     const char *host;
@@ -54,7 +54,7 @@ static void fail(const char *what) {
 static void usage(const char *reason) {
     fprintf(stderr, "gyre-peer-raw-epoll: %s\n"
             "usage: gyre-peer-raw-epoll [--host IPV4] [--port N] [--congestion NAME]\n", reason);
-    exit(usageError);
+    exit(exitUsage);
 }
 
 static struct options parseOptions(int argc, char **argv) {

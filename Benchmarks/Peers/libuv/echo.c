@@ -16,7 +16,7 @@
 #include <uv.h>
 
 // libuv suggests 64 KiB to the allocation callback; more saves calls at large messages.
-enum { receiveBytes = 256 * 1024, backlog = 4096, usageError = 64 };
+enum { receiveBytes = 256 * 1024, backlog = 4096, exitUsage = 64 };
 
 struct options {
     const char *host;
@@ -39,7 +39,7 @@ static void fail(const char *what, int status) {
 static void usage(const char *reason) {
     fprintf(stderr, "gyre-peer-libuv: %s\n"
             "usage: gyre-peer-libuv [--host IPV4] [--port N] [--congestion NAME]\n", reason);
-    exit(usageError);
+    exit(exitUsage);
 }
 
 static struct options parseOptions(int argc, char **argv) {
