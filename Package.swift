@@ -85,6 +85,9 @@ let package = Package(
             ],
             exclude: ["echo_client.py"]),
 
+        // The arithmetic of the benchmark, and how it runs other programs.
+        .testTarget(name: "BenchTests", dependencies: ["gyre-bench"]),
+
         // The tests of the text itself: walls, sizes, unsafe code, layout.
         .testTarget(name: "TidyTests"),
     ],
