@@ -73,6 +73,8 @@ extension LoopTransport {
     // MARK: Sending
 
     @inline(__always)
+    // SAFETY: what is written is lent for the call only: either the kernel takes it at once, or
+    // `keep` copies it into the queue, whose chunks stay in place while an operation sends them.
     private func write(_ bytes: UnsafeRawBufferPointer) {
         guard bytes.count > 0 else { return }
         let tick = UInt32(truncatingIfNeeded: loop.ticks)

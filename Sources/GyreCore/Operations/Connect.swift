@@ -6,7 +6,9 @@ import Glibc
 // Connecting: completes once, with 0 or an error.
 
 extension Loop {
-    /// The socket address stays where it is until the completion: `target` owns it.
+    // SAFETY: the address stays where it is until the completion, since `target` owns it and the
+    // operation table holds `target` so long.
+    /// Starts to connect `fd` to a socket address, which `target` keeps in place.
     package func submitConnect(
         to address: UnsafeRawBufferPointer, on fd: CInt, target: any OperationTarget
     ) -> OperationID {

@@ -16,7 +16,9 @@ package struct Operation {
         case read, write
     }
 
-    /// The bytes to send, or the address to connect to: owned by the target, valid until the end.
+    // SAFETY: it points into memory of the operation's target, which the table holds until the last
+    // completion and which leaves that memory in place so long.
+    /// The bytes to send, or the address to connect to.
     package let pointer: UnsafeRawPointer?
     package let count: Int
     package let fd: CInt
@@ -70,6 +72,7 @@ package struct Completion {
     package let result: CInt
     /// Further completions of the operation follow.
     package let more: Bool
+    // SAFETY: the receive buffer is the backend's, which gives it back after the call.
     /// What was received: lent until the call returns.
     package let bytes: UnsafeRawBufferPointer
 }

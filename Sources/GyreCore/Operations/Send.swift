@@ -8,7 +8,9 @@ import Glibc
 // backend waits for room before it tries.
 
 extension Loop {
-    /// The bytes stay where they are and unchanged until the completion: `target` owns them.
+    // SAFETY: the bytes stay where they are and unchanged until the completion, since `target` owns
+    // them and the operation table holds `target` so long.
+    /// Starts to send `bytes`, which `target` keeps in place and unchanged.
     package func submitSend(
         _ bytes: UnsafeRawBufferPointer, on fd: CInt, target: any OperationTarget
     ) -> OperationID {
