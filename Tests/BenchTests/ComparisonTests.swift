@@ -25,7 +25,8 @@ private struct Sketch {
                 congestion: "reno", namespaceFailure: namespaceFailure))
     }
 
-    /// Adds a run of 1000 messages a second that cost `cpu` microseconds each, half of it user time.
+    /// Adds a run of 1000 messages a second that cost `cpu` microseconds each, half of it user
+    /// time.
     mutating func add(
         _ name: String, round: Int, cpu: Double, rate: Double = 1000, steal: Double = 0
     ) {

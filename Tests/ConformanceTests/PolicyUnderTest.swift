@@ -15,8 +15,8 @@ import Testing
 struct PolicyUnderTest: Sendable, Codable, CustomTestStringConvertible {
     let name: String
 
-    /// The ring without what kernels before 6.12 do not have: its own way through the backend, which
-    /// no newer kernel takes by itself.
+    /// The ring without what kernels before 6.12 do not have: its own way through the backend,
+    /// which no newer kernel takes by itself.
     private static let oldRing = "io_uring as on Linux 6.0"
 
     #if IOUring

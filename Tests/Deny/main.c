@@ -5,8 +5,8 @@
 //     gyre-deny io_uring_setup=EPERM -- CMD ARGUMENTS...
 //     gyre-deny 'io_uring_register[1:22]=ENOMEM' -- CMD
 //
-// The second form denies only calls whose argument 1 (counted from 0) is 22. It is done with a seccomp
-// filter, as containers do it, which the command and everything it starts inherits.
+// The second form denies only calls whose argument 1 (counted from 0) is 22. It is done with a
+// seccomp filter, as containers do it, which the command and everything it starts inherits.
 
 #define _GNU_SOURCE
 #include <errno.h>

@@ -11,8 +11,9 @@ extension MicroCase {
     /// loop was blocked.
     ///
     /// Most of it is the wake-up of a core that sleeps, which differs from machine to machine and
-    /// from minute to minute. So the same is done with a thread that blocks in a read of an eventfd,
-    /// and one that blocks in epoll_wait on one, in turns. The ratio is to the former, the faster.
+    /// from minute to minute. So the same is done with a thread that blocks in a read of an
+    /// eventfd, and one that blocks in epoll_wait on one, in turns. The ratio is to the former, the
+    /// faster.
     static let threadWake = MicroCase(
         name: "thread_wake", about: "wake a blocked loop from another thread, one way"
     ) { policy in

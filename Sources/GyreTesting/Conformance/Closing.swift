@@ -124,8 +124,9 @@ extension LifeCycle {
             // Every second one is not closed, but let go.
             if round.isMultiple(of: 2) { try loop.close() }
         }
-        // A leak shows twenty times at least. Once in a process, Dispatch and the Swift runtime open
-        // what they keep, and threads that watched the runs may not have let go of their pipes yet.
+        // A leak shows twenty times at least. Once in a process, Dispatch and the Swift runtime
+        // open what they keep, and threads that watched the runs may not have let go of their pipes
+        // yet.
         let leaked = OpenDescriptors().opened(since: before).filter { !$0.contains("pipe:") }
         try expect(leaked.count < 10, "descriptors leaked: \(leaked)")
     }

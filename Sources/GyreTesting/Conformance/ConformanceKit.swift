@@ -2,8 +2,8 @@
 
 public import GyreCore
 
-/// What a ``Behaviour`` is checked with: a way to make loops of the kind under test, and to run them
-/// without the danger of hanging.
+/// What a ``Behaviour`` is checked with: a way to make loops of the kind under test, and to run
+/// them without the danger of hanging.
 public struct ConformanceKit: Sendable {
     /// The policy under test, for messages.
     public let policy: String

@@ -43,7 +43,8 @@ public func expect<Value: Equatable>(
         file: file, line: line)
 }
 
-/// Throws a ``ConformanceFailure`` unless `body` throws an error of the type `type`, and returns that.
+/// Throws a ``ConformanceFailure`` unless `body` throws an error of the type `type`, and returns
+/// that.
 @discardableResult
 public func expectError<Failure: Error>(
     _ type: Failure.Type, file: String = #filePath, line: Int = #line, _ body: () throws -> Void
