@@ -68,6 +68,9 @@ let package = Package(
         .testTarget(
             name: "GyreCoreTests", dependencies: ["CGyre", "Gyre", "GyreCore", "GyreTesting"]),
 
+        // The backend that the article "Adding a backend" builds.
+        .testTarget(name: "BackendTutorialTests", dependencies: ["GyreCore", "GyreTesting"]),
+
         // Programs to learn from. Tests/ExampleTests runs each of them.
         .executableTarget(
             name: "gyre-example-echo", dependencies: ["Gyre"], path: "Sources/Examples/Echo"),
