@@ -8,7 +8,7 @@ import Synchronization
 ///
 /// Named policies are strict: where the machine cannot give one, making a loop throws, with the
 /// reason. ``automatic`` takes the first that is usable and keeps why the others were not, see
-/// ``GyreCore/Loop/selection``.
+/// ``Loop/selection``.
 ///
 /// The order of precedence, highest first: a policy that the program names where it makes a loop;
 /// the environment variable `GYRE_LOOP`, for the operator; the program's default, set once with
@@ -31,7 +31,7 @@ public enum LoopPolicy: String, Sendable, CaseIterable, CustomStringConvertible 
 
     /// The policy called `name`.
     ///
-    /// - Throws: ``GyreCore/LoopError/Code/unknownPolicy``, which lists the known ones.
+    /// - Throws: ``LoopError/Code/unknownPolicy``, which lists the known ones.
     public init(named name: String) throws(LoopError) {
         guard let policy = LoopPolicy(rawValue: name) else {
             let known = LoopPolicy.allCases.map(\.rawValue).joined(separator: ", ")
@@ -50,7 +50,7 @@ public enum LoopPolicy: String, Sendable, CaseIterable, CustomStringConvertible 
     ///
     /// Once, at startup: libraries that made a loop before would run on another.
     ///
-    /// - Throws: ``GyreCore/LoopError/Code/policyAlreadySet`` when it was set to another policy.
+    /// - Throws: ``LoopError/Code/policyAlreadySet`` when it was set to another policy.
     /// - Important: Callable from any thread.
     public static func setDefault(_ policy: LoopPolicy) throws(LoopError) {
         let earlier = programDefault.withLock { current in
@@ -92,7 +92,7 @@ public enum LoopPolicy: String, Sendable, CaseIterable, CustomStringConvertible 
 
     /// Makes a loop of this policy.
     ///
-    /// - Throws: ``GyreCore/LoopError/Code/policyUnavailable`` with the reason when the machine
+    /// - Throws: ``LoopError/Code/policyUnavailable`` with the reason when the machine
     ///   does not give it.
     public func makeLoop() throws(LoopError) -> Loop {
         try BackendChoice.makeLoop(LoopPolicy.Choice(policy: self, origin: "parameter"))
@@ -113,8 +113,8 @@ public enum LoopPolicy: String, Sendable, CaseIterable, CustomStringConvertible 
 /// Makes a loop: by `policy`, or where none is named by `GYRE_LOOP`, the program's default, or
 /// ``LoopPolicy/automatic``, in this order.
 ///
-/// - Throws: ``GyreCore/LoopError/Code/unknownPolicy`` when `GYRE_LOOP` names none;
-///   ``GyreCore/LoopError/Code/policyUnavailable`` when the machine does not give the one named.
+/// - Throws: ``LoopError/Code/unknownPolicy`` when `GYRE_LOOP` names none;
+///   ``LoopError/Code/policyUnavailable`` when the machine does not give the one named.
 public func makeLoop(policy: LoopPolicy? = nil) throws(LoopError) -> Loop {
     try BackendChoice.makeLoop(LoopPolicy.choice(named: policy))
 }

@@ -7,10 +7,10 @@ extension Loop {
     /// connection with a protocol object from `makeProtocol`.
     ///
     /// Takes no thread and no waiting. For host names use
-    /// ``GyreCore/Loop/createServer(hosts:port:options:makeProtocol:completion:)``. Port 0 picks a
+    /// ``Loop/createServer(hosts:port:options:makeProtocol:completion:)``. Port 0 picks a
     /// free one, see ``LoopServer/addresses``; with several addresses each picks its own.
     ///
-    /// - Throws: ``GyreCore/LoopError``: the address is in use or not of this machine, `host` is no
+    /// - Throws: ``LoopError``: the address is in use or not of this machine, `host` is no
     ///   number, a limit is reached. Nothing stays open then.
     public func createServer(
         host: String?, port: Int, options: LoopServerOptions = LoopServerOptions(),

@@ -37,7 +37,7 @@ public final class LoopConnecting {
 
     /// Gives up.
     ///
-    /// The completion is called with ``GyreCore/LoopError/Code/cancelled`` in a later iteration,
+    /// The completion is called with ``LoopError/Code/cancelled`` in a later iteration,
     /// the socket closed. Does nothing when the connection was made, or failed.
     public func cancel() {
         loop.checkThread("cancel", instead: "handle.callSoonThreadSafe")

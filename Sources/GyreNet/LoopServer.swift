@@ -43,7 +43,7 @@ public final class LoopServer {
     ///
     /// Does nothing when it does already.
     ///
-    /// - Throws: ``GyreCore/LoopError/Code/closed`` on a closed server.
+    /// - Throws: ``LoopError/Code/closed`` on a closed server.
     public func start() throws(LoopError) {
         loop.checkThread("start", instead: "handle.callSoonThreadSafe")
         guard !isClosed else { throw LoopError(.closed, operation: "start") }

@@ -19,7 +19,7 @@ extension LoopTransport {
     /// What the kernel does not take now is kept; see ``LoopStreamProtocol/pauseWriting()``. On a
     /// transport that is closing or closed the bytes are dropped.
     ///
-    /// - Throws: ``GyreCore/LoopError/Code/endOfFileWritten`` after ``writeEOF()``.
+    /// - Throws: ``LoopError/Code/endOfFileWritten`` after ``writeEOF()``.
     public func write(_ bytes: RawSpan) throws(LoopError) {
         guard try mayWrite() else { return }
         bytes.withUnsafeBytes { write($0) }
@@ -187,7 +187,7 @@ extension LoopTransport {
     /// `low` is a quarter of it; given only `low`, `high` is four times that; given neither, the
     /// defaults are 64 KiB and 16 KiB.
     ///
-    /// - Throws: ``GyreCore/LoopError/Code/invalidArgument`` when `high` is below `low`, or one is
+    /// - Throws: ``LoopError/Code/invalidArgument`` when `high` is below `low`, or one is
     ///   negative.
     public func setWriteBufferLimits(high: Int? = nil, low: Int? = nil) throws(LoopError) {
         loop.checkThread("setWriteBufferLimits", instead: "handle.callSoonThreadSafe")

@@ -46,7 +46,7 @@ package enum Resolver {
     /// Looks `query` up on a thread of the pool and hands the answer to `then` on the loop's
     /// thread.
     ///
-    /// - Returns: A token for ``GyreCore/Loop/forget(_:)``.
+    /// - Returns: A token for ``Loop/forget(_:)``.
     package static func resolve(
         _ query: Query, on loop: Loop,
         then: @escaping (Result<[LoopAddress], LoopError>) -> Void
