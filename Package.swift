@@ -35,7 +35,7 @@ let package = Package(
         .target(name: "GyreTasks", dependencies: ["GyreCore"]),
         .target(name: "GyreNet", dependencies: ["GyreCore", "CGyre"]),
         .target(name: "Gyre", dependencies: ["GyreCore", "GyreDispatch", "GyreTasks", "GyreNet"]),
-        .target(name: "GyreTesting", dependencies: ["GyreCore", "GyreNet"]),
+        .target(name: "GyreTesting", dependencies: ["GyreCore", "GyreNet", "GyreTasks"]),
 
         // The benchmark: Gyre's servers, the raw C servers it is held against, and the load.
         .executableTarget(
@@ -67,6 +67,9 @@ let package = Package(
         // The parts of the core, each by itself.
         .testTarget(
             name: "GyreCoreTests", dependencies: ["CGyre", "Gyre", "GyreCore", "GyreTesting"]),
+        // What is special to Dispatch.
+        .testTarget(
+            name: "GyreDispatchTests", dependencies: ["GyreCore", "GyreDispatch", "GyreTesting"]),
 
         // The backend that the article "Adding a backend" builds.
         .testTarget(name: "BackendTutorialTests", dependencies: ["GyreCore", "GyreTesting"]),

@@ -27,7 +27,8 @@ package final class DescriptorPoller: Sendable {
     ///
     /// Throws ``LoopError/Code/policyUnavailable`` when there are no descriptors for it.
     package init(signal: LoopSignal) throws(LoopError) {
-        // Where pipe(2) would do; but only here can the descriptors be closed on exec from the start.
+        // Where pipe(2) would do; but only here can the descriptors be closed on exec from the
+        // start.
         var ends: [CInt] = [-1, -1]
         let kind = CInt(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
         guard socketpair(AF_UNIX, kind, 0, &ends) == 0 else {
@@ -47,7 +48,9 @@ package final class DescriptorPoller: Sendable {
     /// Whether a thread waits.
     package var isPolling: Bool { state.withLock { $0.isPolling } }
 
-    /// Begins to wait until one of `entries` is ready, which sets the signal. Nothing is polled yet.
+    /// Begins to wait until one of `entries` is ready, which sets the signal.
+    ///
+    /// Nothing is polled yet.
     package func start(_ entries: [pollfd]) {
         state.withLock { $0.isPolling = true }
         queue.async { [self] in wait(for: entries) }

@@ -3,8 +3,8 @@
 import Glibc
 package import GyreCore
 
-/// The loop on Dispatch and poll(2) alone: the loop's thread sleeps on a dispatch semaphore, while a
-/// thread of Dispatch waits for the descriptors.
+/// The loop on Dispatch and poll(2) alone: the loop's thread sleeps on a dispatch semaphore, while
+/// a thread of Dispatch waits for the descriptors.
 ///
 /// Before it sleeps, and whenever it wakes up, the loop looks at the descriptors itself, so what it
 /// delivers is true at that moment and nothing has to be handed over between the threads. A look
@@ -45,7 +45,9 @@ package final class DispatchBackend: LoopBackend {
     private var next = 0
     private var isOpen = true
 
-    /// Makes a backend. Throws ``LoopError/Code/policyUnavailable``.
+    /// Makes a backend.
+    ///
+    /// Throws ``LoopError/Code/policyUnavailable``.
     package init(operations: OperationTable) throws(LoopError) {
         self.operations = operations
         readiness = Readiness(operations: operations, socketFlags: Self.socketFlags)
@@ -74,13 +76,12 @@ package final class DispatchBackend: LoopBackend {
         let end = readiness.hasWork ? Int64.min : Self.deadline(after: nanoseconds)
         while true {
             look()
-            guard found.isEmpty, !readiness.hasWork, end != .min else {
-                // What was set up to here is seen to: it must not end the next wait.
-                return _ = signal.wait(until: .min)
-            }
+            if !found.isEmpty || readiness.hasWork || end == .min { break }
             handOver()
-            guard signal.wait(until: end) == .ready else { return look() }
+            if signal.wait(until: end) != .ready { return look() }
         }
+        // What was set up to here is seen to: it must not end the next wait.
+        _ = signal.wait(until: .min)
     }
 
     package func deliver() {
@@ -158,8 +159,10 @@ package final class DispatchBackend: LoopBackend {
 
     // MARK: What is waited for
 
-    /// Begins to wait for `fd`. Returns 0, or the error number for a descriptor that cannot be
-    /// watched, as epoll has it; poll(2) would call it ready for ever.
+    /// Begins to wait for `fd`.
+    ///
+    /// Returns 0, or the error number for a descriptor that cannot be watched, as epoll has it;
+    /// poll(2) would call it ready for ever.
     private func watch(_ fd: CInt) -> CInt {
         var status = stat()
         guard fstat(fd, &status) == 0 else { return errno }
