@@ -52,6 +52,11 @@ struct Compare: ParsableCommand {
     }
 
     func run() throws {
+        // Better now than after a quarter of an hour.
+        for path in [json, svg].compactMap(\.self) where !System.writeFile(path, "") {
+            System.note("cannot write \(path)")
+            throw ExitCode.failure
+        }
         let installation = Installation(peers: peersFolder)
         let loadGenerator = installation.loadGenerator
         guard System.isExecutable(loadGenerator) else {
@@ -73,10 +78,11 @@ struct Compare: ParsableCommand {
             quick
             ? Plan.quick(cells: cells, contenders: count)
             : Plan.full(cells: cells, contenders: count)
+        let inForce = namespaceFailure == nil ? System.congestionControl : nil
         let environment = Environment(
             kernel: System.kernelName, processor: System.processorName,
             cpuCount: System.allowedCPUs.count, cpus: System.pair,
-            congestion: namespaceFailure == nil ? System.congestionControl : congestion,
+            congestion: inForce ?? congestion ?? CongestionControl.usual,
             namespaceFailure: namespaceFailure)
         let comparison = Comparison(
             contenders: search.found, missing: search.missing,
@@ -113,7 +119,7 @@ struct Compare: ParsableCommand {
     }
 
     private func report(_ comparison: Comparison) throws {
-        System.printLine(comparison.table)
+        System.printLine(comparison.table.trimmed)
         for (path, text) in [
             (json, { comparison.json.prettyText }), (svg, { ComparisonPicture(comparison).svg }),
         ] {

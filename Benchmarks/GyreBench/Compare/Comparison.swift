@@ -115,7 +115,7 @@ struct Environment {
     let processor: String
     let cpuCount: Int
     let cpus: (server: Int, load: Int)
-    let congestion: String?
+    let congestion: String
     /// Why the congestion control is not fixed for everybody; nil when it is.
     let namespaceFailure: String?
 
@@ -125,13 +125,10 @@ struct Environment {
             cpus.server == cpus.load
             ? "one CPU for server and load, which disturb each other"
             : "server on CPU \(cpus.server), load on CPU \(cpus.load)"
-        let control = congestion ?? "cubic or reno"
-        let scope =
-            namespaceFailure == nil
-            ? "fixed by a network namespace" : "only where a server has an option for it"
+        let scope = namespaceFailure == nil ? "network namespace" : "socket options"
         return [
             "\(kernel), \(processor), \(cpuCount) CPUs",
-            "\(cores); congestion control \(control), \(scope)",
+            "\(cores); congestion control \(congestion) (by \(scope))",
         ]
     }
 }

@@ -70,7 +70,7 @@ extension Environment {
             ("kernel", .string(kernel)), ("processor", .string(processor)),
             ("cpus", .integer(cpuCount)), ("server_cpu", .integer(cpus.server)),
             ("load_cpu", .integer(cpus.load)),
-            ("congestion_control", congestion.map { .string($0) } ?? .null),
+            ("congestion_control", .string(congestion)),
             ("namespace_failure", namespaceFailure.map { .string($0) } ?? .null),
         ])
     }

@@ -45,8 +45,9 @@ extension Comparison {
     private var notes: String {
         let disturbed = runs.count { $0.disturbance.isTooMuch }
         let repeated = runs.reduce(0) { $0 + $1.repetitions }
+        let rounds = "\(plan.rounds) round\(plan.rounds == 1 ? "" : "s")"
         var lines = [
-            "Medians of \(plan.rounds) rounds of \(plan.seconds.shortText) s; ± is half the range, "
+            "Medians of \(rounds) of \(plan.seconds.shortText) s; ± is half the range, "
                 + "of user time (pooled) one deviation of its sampling.",
             "\"of raw C\": against the better of the raw C servers in the same rounds. Where the "
                 + "load core is near 100 %, it is the limit: compare the CPU per message.",
@@ -58,8 +59,8 @@ extension Comparison {
         }
         if let reason = environment.namespaceFailure {
             lines.append(
-                "No network namespace (\(reason)): servers without an option for the congestion "
-                    + "control run with the machine's default.")
+                "No network namespace (\(reason)): the congestion control is fixed by socket options."
+            )
         }
         lines += missing.map { "Missing: \($0.name): \($0.reason)" }
         lines += failures.map { "FAILED: \($0.contender) at \($0.cell.name): \($0.reason)" }

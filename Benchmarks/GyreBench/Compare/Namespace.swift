@@ -5,10 +5,18 @@ import Glibc
 /// Fixes the congestion control for everything that is compared.
 ///
 /// Only a network namespace reaches servers which have no option for it. So a comparison starts
-/// itself again inside one, with the load generator's help.
+/// itself again inside one, with the load generator's help. Where that is impossible, there is the
+/// socket option, which every server of the comparison takes.
 enum CongestionControl {
     /// The option that says that this has happened.
     static let insideFlag = "--in-namespace"
+
+    /// What sockets of any user may ask for, and does not pace as BBR does.
+    static var usual: String {
+        let path = "/proc/sys/net/ipv4/tcp_allowed_congestion_control"
+        let allowed = System.readFile(path)?.split(whereSeparator: \.isWhitespace) ?? []
+        return allowed.contains("cubic") ? "cubic" : "reno"
+    }
 
     /// Continues inside a namespace and does not return.
     ///

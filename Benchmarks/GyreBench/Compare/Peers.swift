@@ -71,7 +71,9 @@ struct ContenderSearch {
         let script = "\(root)/Benchmarks/Peers/python/echo.py"
         let environment = "\(installation.peers)/venv/bin/python"
         // The same interpreter for both, where there is a choice.
-        let interpreter = System.isExecutable(environment) ? environment : "/usr/bin/python3"
+        let interpreter =
+            System.isExecutable(environment)
+            ? environment : System.findProgram("python3") ?? "/usr/bin/python3"
         add("asyncio", .other, [interpreter, script, "--loop", "asyncio"], hint: "install python3")
         add(
             "uvloop", .other, [environment, script, "--loop", "uvloop"],

@@ -56,6 +56,9 @@ struct Plan: Equatable {
     /// comparison must end too.
     var repetitionsMax: Int { max(4, runCount / 5) }
 
+    /// How long the comparison may wait in all for others to become quiet.
+    var waitMaxSeconds: Double { max(5, estimatedSeconds / 10) }
+
     /// All runs.
     ///
     /// A round has every server in every cell. The servers of a cell run one after the other, so

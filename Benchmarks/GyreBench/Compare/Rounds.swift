@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
+
 /// Goes through the plan, repeats what was disturbed, and keeps what came out.
 struct Rounds {
     private(set) var comparison: Comparison
     private var runner: Runner
     private var progress: Progress
     private var repetitionsLeft: Int
+    private var waitLeft: Double
     /// A run is tried so often in a row; what disturbs longer will not be waited out.
     private static let triesMax = 3
 
@@ -14,6 +17,7 @@ struct Rounds {
         self.runner = runner
         progress = Progress(plan: comparison.plan)
         repetitionsLeft = comparison.plan.repetitionsMax
+        waitLeft = comparison.plan.waitMaxSeconds
     }
 
     mutating func runAll() {
@@ -48,6 +52,7 @@ struct Rounds {
             if number > 0 {
                 guard repetitionsLeft > 0 else { break }
                 repetitionsLeft -= 1
+                awaitQuiet()
             }
             var result = try runner.run(
                 contender, step, seconds: plan.seconds, warmup: plan.warmupSeconds)
@@ -59,4 +64,23 @@ struct Rounds {
         guard let best else { throw BenchError("was not run") }
         return best
     }
+
+    /// Waits for a moment in which nobody else computes, unless that takes too long.
+    private mutating func awaitQuiet() {
+        let start = System.monotonicSeconds
+        let limit = min(waitLeft, Rounds.waitMaxSeconds)
+        while System.monotonicSeconds - start < limit {
+            guard let before = MachineTime.now else { break }
+            let time = System.monotonicSeconds
+            usleep(100_000)
+            guard let after = MachineTime.now else { break }
+            let busy = (after - before).busy / (System.monotonicSeconds - time)
+            if busy < Rounds.quietCores { break }
+        }
+        waitLeft -= System.monotonicSeconds - start
+    }
+
+    /// One burst of somebody else, such as a compiler's.
+    private static let waitMaxSeconds = 3.0
+    private static let quietCores = 0.15
 }

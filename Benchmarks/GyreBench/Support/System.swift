@@ -114,6 +114,12 @@ enum System {
 
     static func isExecutable(_ path: String) -> Bool { access(path, X_OK) == 0 }
 
+    /// The file that a shell would run as `name`.
+    static func findProgram(_ name: String) -> String? {
+        guard let folders = getenv("PATH").map({ String(cString: $0) }) else { return nil }
+        return folders.split(separator: ":").map { "\($0)/\(name)" }.first(where: isExecutable)
+    }
+
     // MARK: CPUs
 
     /// The CPUs that this process may use, lowest first.
