@@ -18,7 +18,7 @@ struct Inspection {
 public typealias LoopExceptionHandler = (Loop, LoopExceptionContext) throws -> Void
 
 /// What is known of an error that no caller is there to catch.
-public struct LoopExceptionContext {
+public struct LoopExceptionContext: Sendable {
     /// What happened, as a sentence without a full stop.
     public let message: String
     /// The error, where there is one.
@@ -41,6 +41,9 @@ extension Loop {
         guard !isDebug else { return runMeasured(body, site: site) }
         do { try body() } catch { handle(thrown: error, site: site) }
     }
+
+    /// Runs a callback of another layer by the same rules.
+    package func runCallback(site: CallSite, _ body: () throws -> Void) { run(body, site: site) }
 
     @inline(never)
     private func runMeasured(_ body: () throws -> Void, site: CallSite) {

@@ -20,8 +20,8 @@ public final class Loop {
     package let backend: any LoopBackend
     package let clock: LoopClock
 
-    /// What changes at every turn, behind a pointer: in a class every access to it would be checked at run
-    /// time for overlaps with others, which costs more than running a callback.
+    /// What changes at every turn, behind a pointer: in a class every access to it would be checked
+    /// at run time for overlaps with others, which costs more than running a callback.
     // SAFETY: initialized in init, freed in deinit, used on the loop's thread only. No access
     // overlaps another: the queues hand out what they give up, and code of the user's runs, or is
     // released, only after the access.
@@ -173,8 +173,8 @@ public final class Loop {
     /// Runs one iteration.
     ///
     /// ``LoopRunMode/once`` blocks until there is something to do, and does it;
-    /// ``LoopRunMode/noWait`` does what there is and never blocks. Calls that other threads had made
-    /// before are part of what there is.
+    /// ``LoopRunMode/noWait`` does what there is and never blocks. Calls that other threads had
+    /// made before are part of what there is.
     ///
     /// - Throws: As ``runForever()``.
     public func run(_ mode: LoopRunMode) throws {
@@ -214,6 +214,7 @@ public final class Loop {
                 .alreadyRunning, operation: "run", detail: "another loop runs on this thread")
         }
         state.pointee.isRunning = true
+        handle.takeOwnership()
         gyre_set_current_loop(UnsafeMutableRawPointer(bitPattern: address))
         ticks()
         gyre_set_current_loop(nil)

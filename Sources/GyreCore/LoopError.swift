@@ -63,6 +63,11 @@ extension LoopError.Code {
     /// A signal that no program may catch.
     public static let uncatchableSignal = Self("uncatchableSignal")
 
+    /// Asked too early, or set twice: a future is not in the state that the call needs.
+    public static let invalidState = Self("invalidState")
+    /// The future or task belongs to another loop than the one that waits for it.
+    public static let loopMismatch = Self("loopMismatch")
+
     // Sockets.
 
     /// Another socket is bound to the address.

@@ -31,9 +31,9 @@ public final class LoopHandle: Sendable {
     private let mailWaits = Atomic(false)
     /// The loop blocks, or is about to.
     ///
-    /// The protocol: the loop sets this and then looks at `mailWaits`; who sends sets `mailWaits` and
-    /// then looks at this. Both in one total order, so at least one of them sees the other, and a
-    /// wake-up is sent only when the loop really sleeps. Whoever clears it sends the wake-up.
+    /// The protocol: the loop sets this and then looks at `mailWaits`; who sends sets `mailWaits`
+    /// and then looks at this. Both in one total order, so at least one of them sees the other, and
+    /// a wake-up is sent only when the loop really sleeps. Whoever clears it sends the wake-up.
     private let isSleeping = Atomic(false)
     private let wakeUpsSent = Atomic<UInt64>(0)
     private let waker: any LoopWaker
@@ -42,8 +42,12 @@ public final class LoopHandle: Sendable {
     /// Never followed.
     let loopAddress = Atomic<UInt>(0)
 
+    /// The thread the loop belongs to: the one that made it, until another runs it.
+    private let owner: Atomic<UInt>
+
     init(waker: any LoopWaker) {
         self.waker = waker
+        owner = Atomic(gyre_thread_identity())
     }
 
     /// Schedules `body` on the loop's thread, which it wakes if it is blocked.
@@ -57,11 +61,20 @@ public final class LoopHandle: Sendable {
         file: StaticString = #fileID, line: UInt = #line,
         _ body: @escaping @Sendable (Loop) throws -> Void
     ) throws(LoopError) {
-        let site = CallSite(file: file, line: line)
-        if let loop = Loop.current, loop.handle === self {
-            return loop.enqueue(.remote(body), site: site)
-        }
+        try schedule(body, site: CallSite(file: file, line: line))
+    }
+
+    package func schedule(
+        _ body: @escaping @Sendable (Loop) throws -> Void, site: CallSite
+    ) throws(LoopError) {
+        let address = loopAddress.load(ordering: .relaxed)
+        if Loop.withRunning(at: address, { $0.enqueue(.remote(body), site: site) }) { return }
         try send(Mail(content: .callback(body), site: site))
+    }
+
+    /// Whether the loop belongs to the caller's thread, running or not.
+    package var isOwnedByThisThread: Bool {
+        owner.load(ordering: .relaxed) == gyre_thread_identity()
     }
 
     /// Whether the caller is on the thread on which the loop runs right now.
@@ -120,6 +133,9 @@ public final class LoopHandle: Sendable {
     /// Costs no lock.
     @inline(__always)
     var hasMail: Bool { mailWaits.load(ordering: .acquiring) }
+
+    /// The caller's thread runs the loop from now on.
+    func takeOwnership() { owner.store(gyre_thread_identity(), ordering: .relaxed) }
 
     func bind(to address: UInt) {
         loopAddress.store(address, ordering: .relaxed)

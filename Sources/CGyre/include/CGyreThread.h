@@ -5,6 +5,8 @@
 
 #include "CGyreNullability.h"
 
+#include <stdint.h>
+
 // The loop that runs on this thread, or NULL. Swift has no thread-local storage of its own. The
 // access is inline, and the model spares it the call that position-independent code would make, so
 // that asking costs two loads: every scheduling call asks.
@@ -13,6 +15,11 @@ extern __thread void *_Nullable gyre_thread_current_loop
 
 static inline void *_Nullable gyre_current_loop(void) {
     return gyre_thread_current_loop;
+}
+
+// A number that no other living thread has.
+static inline uintptr_t gyre_thread_identity(void) {
+    return (uintptr_t)&gyre_thread_current_loop;
 }
 
 static inline void gyre_set_current_loop(void *_Nullable loop) {

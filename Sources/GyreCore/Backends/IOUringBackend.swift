@@ -198,10 +198,10 @@ extension IOUringBackend {
     /// Memory for rings is limited to 8 MiB a user on many machines, and a full submission queue
     /// only costs one more system call. The completion queue has room for a burst.
     ///
-    /// Few large buffers, filled piece by piece: targets are done with a buffer when they return, so
-    /// what counts is that all of them stay in the second-level cache. 16 of 1 MiB cost 1.3 times as
-    /// much CPU at messages of 100 KiB. Where the kernel cannot fill a buffer in pieces, every
-    /// message takes a whole one, and it needs more of them.
+    /// Few large buffers, filled piece by piece: targets are done with a buffer when they return,
+    /// so what counts is that all of them stay in the second-level cache. 16 of 1 MiB cost 1.3
+    /// times as much CPU at messages of 100 KiB. Where the kernel cannot fill a buffer in pieces,
+    /// every message takes a whole one, and it needs more of them.
     package static var options: gyre_ring_options {
         gyre_ring_options(
             submission_entries: 256, completion_entries: 2048,

@@ -15,6 +15,8 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         case handlesAndThreads
         /// The loop as an executor of Swift tasks and actors.
         case executors
+        /// Futures.
+        case futures
         /// Watched descriptors.
         case descriptors
         /// Signals.
@@ -34,16 +36,20 @@ public struct Behaviour: Sendable, CustomStringConvertible {
     /// It changes or observes what the whole process shares (signals, the descriptors that are
     /// open), so nothing else may run in the process meanwhile.
     public let isProcessWide: Bool
+    /// It cannot be checked on a machine without IPv6.
+    public let needsIPv6: Bool
     private let body: @Sendable (ConformanceKit) throws -> Void
 
     init(
         _ name: String, _ numbers: [Int], _ group: Group, isProcessWide: Bool = false,
+        needsIPv6: Bool = false,
         _ body: @escaping @Sendable (ConformanceKit) throws -> Void
     ) {
         self.name = name
         self.numbers = numbers
         self.group = group
         self.isProcessWide = isProcessWide
+        self.needsIPv6 = needsIPv6
         self.body = body
     }
 
@@ -59,8 +65,15 @@ public struct Behaviour: Sendable, CustomStringConvertible {
     public var description: String { name }
 
     /// Every behaviour.
-    public static var all: [Behaviour] {
-        LifeCycle.behaviours + Timers.behaviours + HandlesAndThreads.behaviours
-            + Executors.behaviours + Descriptors.behaviours + Signals.behaviours
-    }
+    public static let all: [Behaviour] = [
+        LifeCycle.behaviours,
+        Timers.behaviours,
+        HandlesAndThreads.behaviours,
+        Executors.behaviours,
+        Futures.behaviours,
+        Descriptors.behaviours,
+        Signals.behaviours,
+        Streams.behaviours,
+        Servers.behaviours,
+    ].flatMap { $0 }
 }

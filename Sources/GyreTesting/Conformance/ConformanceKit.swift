@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 public import GyreCore
+import GyreTasks
 
 /// What a ``Behaviour`` is checked with: a way to make loops of the kind under test, and to run
 /// them without the danger of hanging.
@@ -21,9 +22,16 @@ public struct ConformanceKit: Sendable {
         make = makeLoop
     }
 
-    /// Makes a loop.
+    /// Makes a loop, in which an error that reaches the exception handler is a failure: it ends the
+    /// run. Behaviours that are about such errors set a handler of their own.
     public func makeLoop(clock: LoopClock = .monotonic) throws -> Loop {
-        try make(clock)
+        let loop = try make(clock)
+        loop.exceptionHandler = { _, context in
+            let error = context.error.map { ": \($0)" } ?? ""
+            throw ConformanceFailure(
+                "\(context.message)\(error)", file: context.site?.description ?? policy, line: 0)
+        }
+        return loop
     }
 
     /// Runs `loop` until something stops it.
@@ -55,10 +63,19 @@ public struct ConformanceKit: Sendable {
         throw ConformanceFailure("callbacks keep coming")
     }
 
-    private func watched(_ loop: Loop, _ purpose: String, _ body: () throws -> Void) throws {
+    /// Runs `loop` until `future` is done, and returns its value.
+    func complete<Value: Sendable>(
+        _ future: LoopFuture<Value>, on loop: Loop, file: StaticString = #fileID, line: UInt = #line
+    ) throws -> Value {
+        try watched(loop, "\(file):\(line)") { try loop.runUntilComplete(future) }
+    }
+
+    private func watched<Result>(
+        _ loop: Loop, _ purpose: String, _ body: () throws -> Result
+    ) throws -> Result {
         let watchdog = try Watchdog(on: loop.handle, limit: limit, purpose: purpose)
-        let outcome = Result { try body() }
+        let outcome = Swift.Result { try body() }
         try watchdog.end()
-        try outcome.get()
+        return try outcome.get()
     }
 }
