@@ -11,13 +11,14 @@ import Synchronization
 ///
 /// - Important: Started and stopped on the loop's thread.
 package final class DescriptorPoller: Sendable {
-    private struct State {
-        var isPolling = false
-        /// Asked to stop: a byte lies in the pipe.
-        var isStopping = false
+    private enum State {
+        static let idle: UInt8 = 0
+        static let polling: UInt8 = 1
+        /// A byte lies in the pipe, or will in a moment.
+        static let stopping: UInt8 = 2
     }
 
-    private let state = Mutex(State())
+    private let state = Atomic(State.idle)
     private let queue = DispatchQueue(label: "gyre.poll")
     private let signal: LoopSignal
     private let reader: CInt
@@ -46,13 +47,13 @@ package final class DescriptorPoller: Sendable {
     }
 
     /// Whether a thread waits.
-    package var isPolling: Bool { state.withLock { $0.isPolling } }
+    package var isPolling: Bool { state.load(ordering: .acquiring) == State.polling }
 
     /// Begins to wait until one of `entries` is ready, which sets the signal.
     ///
     /// Nothing is polled yet.
     package func start(_ entries: [pollfd]) {
-        state.withLock { $0.isPolling = true }
+        state.store(State.polling, ordering: .releasing)
         queue.async { [self] in wait(for: entries) }
     }
 
@@ -61,31 +62,30 @@ package final class DescriptorPoller: Sendable {
     /// The kernel holds none of the descriptors any more when it returns: a descriptor that is
     /// closed while a thread polls it stays open underneath until the poll is over.
     package func stop() {
-        let wasPolling = state.withLock { state in
-            guard state.isPolling else { return false }
-            state.isStopping = true
-            var byte: UInt8 = 0
-            while write(writer, &byte, 1) < 0, errno == EINTR {}
-            return true
-        }
-        if wasPolling { queue.sync {} }
+        let wasPolling = state.compareExchange(
+            expected: State.polling, desired: State.stopping, ordering: .acquiringAndReleasing
+        ).exchanged
+        guard wasPolling else { return }
+        var byte: UInt8 = 0
+        while write(writer, &byte, 1) < 0, errno == EINTR {}
+        queue.sync {}
     }
 
     private func wait(for entries: [pollfd]) {
+        let own = pollfd(fd: reader, events: Int16(POLLIN), revents: 0)
+        Self.poll(entries + [own])
+        let before = state.exchange(State.idle, ordering: .acquiringAndReleasing)
+        guard before == State.stopping else { return signal.ready() }
+        // The byte may still be on its way when a descriptor ended the poll first.
+        Self.poll([own])
+        var byte: UInt8 = 0
+        while read(reader, &byte, 1) < 0, errno == EINTR {}
+    }
+
+    private static func poll(_ entries: [pollfd]) {
         var entries = entries
-        entries.append(pollfd(fd: reader, events: Int16(POLLIN), revents: 0))
-        while poll(&entries, nfds_t(entries.count), -1) < 0 {
+        while Glibc.poll(&entries, nfds_t(entries.count), -1) < 0 {
             precondition(errno == EINTR, "poll(2) failed with errno \(errno)")
         }
-        let wasStopped = state.withLock { state in
-            let wasStopped = state.isStopping
-            if wasStopped {
-                var byte: UInt8 = 0
-                while read(reader, &byte, 1) < 0, errno == EINTR {}
-            }
-            state = State()
-            return wasStopped
-        }
-        if !wasStopped { signal.ready() }
     }
 }

@@ -20,47 +20,36 @@ package final class LoopSignal: LoopWaker {
         case timedOut
     }
 
-    private struct State {
-        var isWoken = false
-        var isReady = false
-        /// Called in place of the semaphore.
-        var listener: (@Sendable () -> Void)?
-
-        var isSet: Bool { isWoken || isReady }
+    private enum Flag {
+        static let woken: UInt8 = 1
+        static let ready: UInt8 = 2
     }
 
-    private let state = Mutex(State())
+    /// What it was set for since the last collection; who sets the first flag signals.
+    private let flags = Atomic<UInt8>(0)
     private let semaphore = DispatchSemaphore(value: 0)
 
     package init() {}
 
-    package func wake() { set { $0.isWoken = true } }
+    package func wake() { set(Flag.woken) }
 
     /// Says that a descriptor is ready.
-    package func ready() { set { $0.isReady = true } }
+    package func ready() { set(Flag.ready) }
 
     /// Blocks until it is set, or the loop's clock shows `deadline`: not at all when that is
     /// `Int64.min`, for ever when it is `Int64.max`.
     package func wait(until deadline: Int64) -> Cause {
         let isTaken = deadline == .min ? false : take(until: deadline)
-        let (wasWoken, wasReady) = state.withLock { state in
-            let before = (state.isWoken, state.isReady)
-            state.isWoken = false
-            state.isReady = false
-            return before
-        }
+        let before = flags.exchange(0, ordering: .acquiringAndReleasing)
+        guard before != 0 else { return .timedOut }
         // The semaphore was signalled, or is about to be: it is for this collection.
-        if wasWoken || wasReady, !isTaken { semaphore.wait() }
-        return wasWoken ? .woken : wasReady ? .ready : .timedOut
+        if !isTaken { semaphore.wait() }
+        return before & Flag.woken != 0 ? .woken : .ready
     }
 
-    private func set(_ change: (inout State) -> Void) {
-        let wasSet = state.withLock { state in
-            let wasSet = state.isSet
-            change(&state)
-            return wasSet
-        }
-        if !wasSet { semaphore.signal() }
+    private func set(_ flag: UInt8) {
+        let before = flags.bitwiseOr(flag, ordering: .acquiringAndReleasing).oldValue
+        if before == 0 { semaphore.signal() }
     }
 
     /// Dispatch measures a wait by the wall clock, which may be set; the loop's clock decides.
