@@ -20,7 +20,7 @@ public enum LoopPolicy: String, Sendable, CaseIterable, CustomStringConvertible 
     case ioUring = "io_uring"
     /// The native loop on epoll. Any Linux.
     case epoll
-    /// The loop on Dispatch sources: the fallback, and for programs built around Dispatch.
+    /// The loop on Dispatch and poll(2): the fallback, and for programs built around Dispatch.
     case dispatch
 
     /// The environment variable by which an operator chooses.
