@@ -154,7 +154,32 @@ int gyre_ring_create(const struct gyre_ring_options *options, struct gyre_ring *
     return 0;
 }
 
+// Ends every request before the ring goes. By itself the kernel would do that some time after the
+// descriptor of the ring is closed: until then requests keep their files open, so that the port of
+// a closed server stays taken and a peer sees no end. Failing, as from another thread than the one
+// that ran the loop, leaves it to the kernel.
+static void end_requests(struct gyre_ring *ring) {
+    struct io_uring_sync_cancel_reg all = {
+        .fd = -1,
+        .flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL,
+        .timeout = {.tv_sec = 1},
+    };
+    if (io_uring_register(ring->uring.ring_fd, IORING_REGISTER_SYNC_CANCEL, &all, 1) < 0)
+        return;
+    // Deferred task work, which lets go of the files, runs inside enter only, some of it each time.
+    const unsigned rounds_max = 10000;
+    for (unsigned round = 0; round < rounds_max; round++) {
+        int result = io_uring_enter(
+            (unsigned)ring->uring.ring_fd, 0, 0, IORING_ENTER_GETEVENTS, NULL);
+        uint32_t state = __atomic_load_n(ring->uring.sq.kflags, __ATOMIC_ACQUIRE);
+        if (result < 0 || (state & IORING_SQ_TASKRUN) == 0)
+            return;
+    }
+}
+
 void gyre_ring_destroy(struct gyre_ring *ring) {
+    if (ring->enabled)
+        end_requests(ring);
     io_uring_queue_exit(&ring->uring);
     if (ring->buffers != NULL)
         munmap(ring->buffers, ring->features.buffer_count * sizeof(struct io_uring_buf));
