@@ -191,7 +191,8 @@ extension LoopTransport {
     ///   negative.
     public func setWriteBufferLimits(high: Int? = nil, low: Int? = nil) throws(LoopError) {
         loop.checkThread("setWriteBufferLimits", instead: "handle.callSoonThreadSafe")
-        let newHigh = high ?? low.map { $0 * 4 } ?? 64 << 10
+        let fourfold = low?.multipliedReportingOverflow(by: 4)
+        let newHigh = high ?? fourfold.map { $0.overflow ? .max : $0.partialValue } ?? 64 << 10
         let newLow = low ?? newHigh / 4
         guard newHigh >= newLow, newLow >= 0 else {
             throw LoopError(
