@@ -23,7 +23,9 @@ public struct ConformanceKit: Sendable {
     }
 
     /// Makes a loop, in which an error that reaches the exception handler is a failure: it ends the
-    /// run. Behaviours that are about such errors set a handler of their own.
+    /// run.
+    ///
+    /// Behaviours that are about such errors set a handler of their own.
     public func makeLoop(clock: LoopClock = .monotonic) throws -> Loop {
         let loop = try make(clock)
         loop.exceptionHandler = { _, context in

@@ -3,7 +3,9 @@
 public import GyreCore
 
 /// A behaviour that a loop does not show.
-public struct ConformanceFailure: Error, Sendable, CustomStringConvertible {
+///
+/// Thrown by a callback, it ends the run at once.
+public struct ConformanceFailure: LoopFatalError, CustomStringConvertible {
     /// What was expected, and what came instead.
     public let message: String
     /// The file of the expectation.

@@ -174,6 +174,7 @@ enum HandlesAndThreads {
     static func withoutAHandlerErrorsGoToTheDiagnosticSink(_ kit: ConformanceKit) throws {
         let loop = try kit.makeLoop()
         var lines: [String] = []
+        loop.exceptionHandler = nil
         loop.diagnosticSink = { lines.append($0) }
         let line = #line + 1
         loop.callSoon { throw Complaint(number: 17) }

@@ -74,7 +74,7 @@ enum Signals {
         loop.exceptionHandler = { _, _ in reports += 1 }
         try loop.addSignalHandler(SIGTERM) {
             loop.callSoon { loop.stop() }
-            throw ConformanceFailure("thrown on purpose")
+            throw LoopError(.invalidArgument, operation: "a test", detail: "on purpose")
         }
         loop.callSoon { try raiseForProcess(SIGTERM) }
         try kit.run(loop)

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+
+/// A TCP socket without a loop, connected to a server of this machine: the plainest of peers.
+public final class RawPeer {
+    /// The socket; -1 after ``close()``.
+    public private(set) var fd: CInt
+
+    /// Connects to `port` at 127.0.0.1.
+    ///
+    /// It does not wait for the server: the kernel completes the connection.
+    ///
+    /// - Throws: A ``ConformanceFailure`` when the connection is refused.
+    public init(port: Int) throws {
+        fd = socket(AF_INET, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        try expect(fd >= 0, "no socket: errno \(errno)")
+        let error = Self.connect(fd, port: port)
+        if error != 0 { Glibc.close(fd) }
+        try expect(error, equals: 0, "errno of connecting to port \(port)")
+    }
+
+    deinit { close() }
+
+    /// Starts to connect `fd` to `port` at 127.0.0.1.
+    ///
+    /// Returns 0 or errno.
+    static func connect(_ fd: CInt, port: Int) -> CInt {
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = UInt16(port).bigEndian
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        // SAFETY: a sockaddr_in is a socket address, by its definition.
+        let result = withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                Glibc.connect(fd, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+        return result == 0 ? 0 : errno
+    }
+
+    /// Sends all of `bytes`, waiting for room.
+    public func send(_ bytes: [UInt8]) throws {
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            let piece = Array(rest.prefix(1 << 20))
+            let count = Glibc.send(fd, piece, piece.count, CInt(MSG_NOSIGNAL))
+            if count < 0, errno == EINTR { continue }
+            try expect(count > 0, "cannot send: errno \(errno)")
+            rest = rest.dropFirst(count)
+        }
+    }
+
+    /// Receives up to `count` bytes, waiting for the first.
+    ///
+    /// Empty at the end of file.
+    public func receive(_ count: Int = 1 << 16) throws -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: count)
+        while true {
+            let received = recv(fd, &bytes, count, 0)
+            if received < 0, errno == EINTR { continue }
+            try expect(received >= 0, "cannot receive: errno \(errno)")
+            return Array(bytes.prefix(received))
+        }
+    }
+
+    /// Receives until the end of file.
+    public func receiveAll() throws -> [UInt8] {
+        var all: [UInt8] = []
+        while true {
+            let piece = try receive()
+            if piece.isEmpty { return all }
+            all += piece
+        }
+    }
+
+    /// Ends the sending side: the server sees an end of file.
+    public func endSending() { shutdown(fd, CInt(SHUT_WR)) }
+
+    /// Closes the socket.
+    public func close() {
+        if fd >= 0 { Glibc.close(fd) }
+        fd = -1
+    }
+
+    /// Breaks the connection off: the server sees a reset.
+    public func reset() {
+        var option = linger(l_onoff: 1, l_linger: 0)
+        let length = socklen_t(MemoryLayout<linger>.size)
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &option, length)
+        close()
+    }
+}
