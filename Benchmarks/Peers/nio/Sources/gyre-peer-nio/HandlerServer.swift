@@ -4,6 +4,8 @@ import NIOCore
 import NIOPosix
 
 /// Sends back each buffer as it came: NIO at its fastest.
+///
+/// There is no back pressure, which a real server would want and pay for with one more handler.
 final class EchoHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
