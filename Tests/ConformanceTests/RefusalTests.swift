@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Gyre
+import TestPrograms
 import Testing
 
 /// Machines that refuse rings, or lack what newer kernels have: made by refusing system calls.
@@ -37,7 +38,7 @@ struct RefusalTests {
     private func conformance(
         _ rules: [String], _ arguments: [String], environment: [String: String] = [:]
     ) throws -> Command {
-        let path = try Command.path("gyre-conformance")
+        let path = try Program.path("gyre-conformance")
         return try Command("gyre-deny", rules + ["--", path] + arguments, environment: environment)
     }
 

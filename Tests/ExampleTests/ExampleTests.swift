@@ -2,6 +2,7 @@
 
 import Foundation
 import Gyre
+import TestPrograms
 import Testing
 
 /// Every program of `Sources/Examples`, run as its reader would, on every loop of this machine.
@@ -23,13 +24,10 @@ struct ExampleTests {
     private func start(
         _ name: String, _ arguments: [String] = [], policy: String? = nil
     ) throws -> Program {
-        let folder = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath()
-            .deletingLastPathComponent()
         var environment = environment
         environment["GYRE_LOOP"] = policy
         return try Program(
-            folder.appending(path: "gyre-example-\(name)").path(), arguments,
-            environment: environment)
+            Program.path("gyre-example-\(name)"), arguments, environment: environment)
     }
 
     @Test("StopOnInterrupt ticks until it is interrupted", arguments: policies, [SIGINT, SIGTERM])
