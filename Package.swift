@@ -58,7 +58,8 @@ let package = Package(
 
         // The behaviours that every loop must show, on every policy.
         .testTarget(
-            name: "ConformanceTests", dependencies: ["CGyre", "Gyre", "GyreCore", "GyreTesting"]),
+            name: "ConformanceTests",
+            dependencies: ["CGyre", "Gyre", "GyreCore", "GyreTesting", "TestPrograms"]),
         .executableTarget(
             name: "gyre-conformance", dependencies: ["Gyre", "GyreCore", "GyreTesting"],
             path: "Tests/ConformanceRunner"
@@ -86,13 +87,16 @@ let package = Package(
         .testTarget(
             name: "ExampleTests",
             dependencies: [
-                "Gyre", "gyre-example-echo", "gyre-example-policy-swap",
+                "Gyre", "TestPrograms", "gyre-example-echo", "gyre-example-policy-swap",
                 "gyre-example-stop-on-interrupt",
             ],
             exclude: ["echo_client.py"]),
 
         // The arithmetic of the benchmark, and how it runs other programs.
         .testTarget(name: "BenchTests", dependencies: ["gyre-bench"]),
+
+        // Runs programs beside a test.
+        .target(name: "TestPrograms", path: "Tests/Programs"),
 
         // The tests of the text itself: walls, sizes, unsafe code, layout.
         .testTarget(name: "TidyTests"),
