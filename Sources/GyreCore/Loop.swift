@@ -115,7 +115,7 @@ public final class Loop {
     }
 
     /// How long the wait may take: 0 not at all, negative for ever.
-    private func waitLimit(mayBlock: Bool) -> Int64 {
+    func waitLimit(mayBlock: Bool) -> Int64 {
         guard mayBlock, !state.pointee.isStopping, ready.isEmpty, !state.pointee.hasDue,
             !operations.isInterrupted
         else { return 0 }

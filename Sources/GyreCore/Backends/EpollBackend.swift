@@ -13,6 +13,7 @@ package final class EpollBackend: LoopBackend {
     package var waker: any LoopWaker { event }
     package var socketFlags: CInt { Self.socketFlags }
     package var descriptor: CInt? { epoll }
+    package var hasUndelivered: Bool { readiness.hasWork || next < count }
 
     private static var socketFlags: CInt {
         CInt(SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)

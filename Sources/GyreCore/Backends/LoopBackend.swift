@@ -20,8 +20,12 @@ package protocol LoopBackend: AnyObject {
     /// a ring, which would hand `EAGAIN` back instead of waiting.
     var socketFlags: CInt { get }
 
-    /// A descriptor that is readable when ``deliver()`` would have something to do, or nil.
+    /// A descriptor that is readable when a wait would find something, or nil.
     var descriptor: CInt? { get }
+
+    /// There is something for ``deliver()`` that no wait has to find, and ``descriptor`` does not
+    /// tell.
+    var hasUndelivered: Bool { get }
 
     /// Starts the operation `id`, which is in the table the backend was made with.
     func submit(_ id: OperationID)
@@ -42,6 +46,11 @@ package protocol LoopBackend: AnyObject {
 
     /// Ends all operations without completions and gives back what the backend holds of the system.
     func close()
+}
+
+extension LoopBackend {
+    /// Only those answer otherwise that another event loop may wait for.
+    package var hasUndelivered: Bool { false }
 }
 
 /// The one part of a backend that other threads use.
