@@ -18,11 +18,12 @@ package import GyreCore
 /// without another event (the reader of a full pipe went away) is never reported, and Dispatch's
 /// thread spins on it. And a descriptor must not be closed before two threads were asked and have
 /// answered.
-package final class DispatchBackend: LoopBackend {
+package final class DispatchBackend: SignallingBackend {
     package let name = "dispatch"
     package var waker: any LoopWaker { signal }
     package var socketFlags: CInt { Self.socketFlags }
     package var descriptor: CInt? { nil }
+    package var hasUndelivered: Bool { readiness.hasWork || next < found.count }
 
     private static var socketFlags: CInt {
         CInt(SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
@@ -32,7 +33,7 @@ package final class DispatchBackend: LoopBackend {
 
     private let operations: OperationTable
     private let readiness: Readiness
-    private let signal = LoopSignal()
+    let signal = LoopSignal()
     private let poller: DescriptorPoller
     /// The descriptors that operations wait on.
     private var entries: [pollfd] = []
@@ -77,7 +78,7 @@ package final class DispatchBackend: LoopBackend {
         while true {
             look()
             if !found.isEmpty || readiness.hasWork || end == .min { break }
-            handOver()
+            beginWaiting()
             if signal.wait(until: end) != .ready { return look() }
         }
         // What was set up to here is seen to: it must not end the next wait.
@@ -148,7 +149,7 @@ package final class DispatchBackend: LoopBackend {
     }
 
     /// Lets Dispatch wait for what the loop waits for.
-    private func handOver() {
+    func beginWaiting() {
         if poller.isPolling {
             guard isChanged else { return }
             poller.stop()

@@ -4,10 +4,8 @@ import Dispatch
 import GyreCore
 import Synchronization
 
-/// What ends the sleep of a loop on Dispatch: a semaphore, or a call when the loop has no thread of
-/// its own to sleep on.
-///
-/// It is signalled once from one collection to the next, however often it is set between.
+/// What ends the sleep of a loop on Dispatch: a semaphore, signalled once from one collection to the
+/// next, however often it is set between.
 ///
 /// - Important: Set from any thread, waited for and collected on the loop's.
 package final class LoopSignal: LoopWaker {
@@ -28,6 +26,13 @@ package final class LoopSignal: LoopWaker {
     /// What it was set for since the last collection; who sets the first flag signals.
     private let flags = Atomic<UInt8>(0)
     private let semaphore = DispatchSemaphore(value: 0)
+    private let listener = AtomicLazyReference<Listener>()
+
+    private final class Listener: Sendable {
+        let call: @Sendable () -> Void
+
+        init(_ call: @escaping @Sendable () -> Void) { self.call = call }
+    }
 
     package init() {}
 
@@ -47,9 +52,20 @@ package final class LoopSignal: LoopWaker {
         return before & Flag.woken != 0 ? .woken : .ready
     }
 
+    /// Has `call` called too, from any thread, whenever the signal is set for the first time since
+    /// a collection.
+    ///
+    /// False when somebody listens already: there is one listener for life.
+    package func listen(_ call: @escaping @Sendable () -> Void) -> Bool {
+        let new = Listener(call)
+        return listener.storeIfNil(new) === new
+    }
+
     private func set(_ flag: UInt8) {
         let before = flags.bitwiseOr(flag, ordering: .acquiringAndReleasing).oldValue
-        if before == 0 { semaphore.signal() }
+        guard before == 0 else { return }
+        semaphore.signal()
+        listener.load()?.call()
     }
 
     /// Dispatch measures a wait by the wall clock, which may be set; the loop's clock decides.
