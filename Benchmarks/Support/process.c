@@ -44,7 +44,8 @@ int bench_spawn(char *const *argv, int cpu, struct bench_child *child) {
     int ends[5] = {-1, -1, -1, -1, -1};
     ends[4] = memfd_create("errors", MFD_CLOEXEC);
     pid_t pid = -1;
-    if (pipe2(ends, O_CLOEXEC) == 0 && pipe2(ends + 2, O_CLOEXEC) == 0 && ends[4] >= 0) pid = fork();
+    if (pipe2(ends, O_CLOEXEC) == 0 && pipe2(ends + 2, O_CLOEXEC) == 0 && ends[4] >= 0)
+        pid = fork();
     if (pid == 0) run(argv, cpu, ends[1], ends[4], ends[3]);
     if (pid < 0) {
         int error = errno;

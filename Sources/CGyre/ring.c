@@ -54,7 +54,8 @@ static int set_up(struct gyre_ring *ring, const struct gyre_ring_options *option
         0,
     };
     int error = -EINVAL;
-    for (unsigned i = options->avoids_new_features ? 2 : 0; i < sizeof ways / sizeof ways[0] && error == -EINVAL; i++) {
+    const unsigned count = sizeof ways / sizeof ways[0];
+    for (unsigned i = options->avoids_new_features ? 2 : 0; i < count && error == -EINVAL; i++) {
         struct io_uring_params parameters = {
             .flags = common | ways[i], .cq_entries = options->completion_entries};
         error = io_uring_queue_init_params(options->submission_entries, &ring->uring, &parameters);

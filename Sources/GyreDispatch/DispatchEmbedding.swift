@@ -16,11 +16,11 @@ import Synchronization
 /// dispatchMain()
 /// ```
 ///
-/// The queue is a serial one, and is where the loop lives: its callbacks run there, one iteration at
-/// a time, between other blocks. A thread of Dispatch waits in the loop's stead. Other blocks of the
-/// queue reach the loop through its handle, as other threads do, for it has to learn that there is
-/// something new; its own callbacks use it directly. ``GyreCore/Loop/stop()`` ends an iteration, not
-/// the embedding.
+/// The queue is a serial one, and is where the loop lives: its callbacks run there, one iteration
+/// at a time, between other blocks. A thread of Dispatch waits in the loop's stead. Other blocks of
+/// the queue reach the loop through its handle, as other threads do, for it has to learn that there
+/// is something new; its own callbacks use it directly. ``GyreCore/Loop/stop()`` ends an iteration,
+/// not the embedding.
 ///
 /// - Important: Can be handed to any thread; ``start()`` and ``stop()`` trap off the queue.
 public final class DispatchEmbedding: Sendable {
@@ -28,11 +28,12 @@ public final class DispatchEmbedding: Sendable {
 
     /// Prepares to drive `loop` from `queue`.
     ///
-    /// A loop is embedded once in its life, and from then on belongs to the queue. `onFatalError` is
-    /// called there when a callback threw a ``GyreCore/LoopFatalError``, or the loop cannot run; the
-    /// embedding has stopped then.
+    /// A loop is embedded once in its life, and from then on belongs to the queue. `onFatalError`
+    /// is called there when a callback threw a ``GyreCore/LoopFatalError``, or the loop cannot run;
+    /// the embedding has stopped then.
     ///
-    /// - Throws: ``GyreCore/LoopError/Code/notSupported`` for a loop on io_uring, whose ring belongs
+    /// - Throws: ``GyreCore/LoopError/Code/notSupported`` for a loop on io_uring, whose ring
+    ///   belongs
     ///   to one thread, where a queue runs on many; ``GyreCore/LoopError/Code/inUse`` when the loop
     ///   was embedded before; ``GyreCore/LoopError/Code/policyUnavailable`` when no descriptors are
     ///   left for the wait.
@@ -69,8 +70,8 @@ protocol SignallingBackend: LoopBackend {
 }
 
 // SAFETY: all of it but the constants and `isDue` is used on the queue alone, which is serial:
-// `start` and `stop` trap elsewhere, and every closure that leaves here goes through the queue first.
-// The loop is made by who calls `init`, and from then on used on the queue.
+// `start` and `stop` trap elsewhere, and every closure that leaves here goes through the queue
+// first. The loop is made by who calls `init`, and from then on used on the queue.
 private final class Driver: @unchecked Sendable {
     private let loop: Loop
     private let queue: DispatchQueue

@@ -4,8 +4,8 @@ import Dispatch
 import GyreCore
 import Synchronization
 
-/// What ends the sleep of a loop on Dispatch: a semaphore, signalled once from one collection to the
-/// next, however often it is set between.
+/// What ends the sleep of a loop on Dispatch: a semaphore, signalled once from one collection to
+/// the next, however often it is set between.
 ///
 /// - Important: Set from any thread, waited for and collected on the loop's.
 package final class LoopSignal: LoopWaker {

@@ -32,8 +32,8 @@ extension LoopFuture {
 
     private func wait() async {
         await withTaskCancellationHandler {
-            // SAFETY: a waiter is taken out of the list when it is told, so it is resumed once; and a
-            // future that is awaited is held by the task until then.
+            // SAFETY: a waiter is taken out of the list when it is told, so it is resumed once; and
+            // a future that is awaited is held by the task until then.
             await withUnsafeContinuation { continuation in
                 // A cancellation that came before has ended the future, and is told like any end.
                 add(.continuation(continuation))

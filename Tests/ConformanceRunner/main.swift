@@ -3,7 +3,7 @@
 // gyre-conformance: the conformance suite without a test framework, for surroundings in which the
 // test runner itself would not work, such as one with system calls refused.
 //
-//     gyre-conformance [--policy POLICY] [NAME ...]   checks the behaviours, or those that are named
+//     gyre-conformance [--policy POLICY] [NAME ...]   checks the behaviours, or those named
 //     gyre-conformance --selection [--policy POLICY]  says which loop is made, and why
 //     gyre-conformance --list                         names the behaviours
 //

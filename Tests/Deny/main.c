@@ -71,7 +71,8 @@ static const struct {
 
 static void usage(const char *problem, const char *subject) {
     fprintf(stderr, "gyre-deny: %s%s\n", problem, subject);
-    fputs("usage: gyre-deny CALL=ERRNO|CALL[ARGUMENT:VALUE]=ERRNO... -- COMMAND...\ncalls:", stderr);
+    fputs("usage: gyre-deny CALL=ERRNO|CALL[ARGUMENT:VALUE]=ERRNO... -- COMMAND...\n", stderr);
+    fputs("calls:", stderr);
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)
         fprintf(stderr, " %s", calls[i].name);
     fputc('\n', stderr);

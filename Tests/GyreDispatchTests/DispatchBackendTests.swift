@@ -124,7 +124,8 @@ struct DispatchBackendTests {
             let pair = makePair(number: 502)
             try loop.addReader(pair.near) { calls.append(round) }
             if round % 2 == 0 { #expect(send(pair.far, "x", 1, 0) == 1) }
-            // While the loop sleeps and a thread polls the descriptor, or before it is polled at all.
+            // While the loop sleeps and a thread polls the descriptor, or before it is polled at
+            // all.
             if round % 3 == 0 {
                 loop.callLater(.microseconds(500)) { loop.stop() }
                 try dispatchKit.run(loop)

@@ -16,7 +16,8 @@ package final class Program {
 
     /// Starts the executable at `path`, which writes its output line by line as on a terminal.
     ///
-    /// One that still runs after `patience` seconds is killed, and whoever waits for it sees it end.
+    /// One that still runs after `patience` seconds is killed, and whoever waits for it sees it
+    /// end.
     package init(
         _ path: String, _ arguments: [String] = [], environment: [String: String],
         mergesErrors: Bool = false, patience: Double = 40

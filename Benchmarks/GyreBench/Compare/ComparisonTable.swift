@@ -59,7 +59,7 @@ extension Comparison {
         }
         if let reason = environment.namespaceFailure {
             lines.append(
-                "No network namespace (\(reason)): the congestion control is fixed by socket options."
+                "No network namespace (\(reason)): socket options fix the congestion control."
             )
         }
         lines += missing.map { "Missing: \($0.name): \($0.reason)" }
