@@ -88,7 +88,11 @@ enum SwiftSource {
 
     private static func declaredFunction(_ line: Substring) -> String? {
         let pattern =
-            /^\s*(?:@\w+(?:\([^)]*\))?\s+|[a-z]+(?:\(\w+\))?\s+)*(?:func\s+([^\s(<]+)|(init|subscript)[?(<]|(deinit))/
+            #/
+            ^\s*
+            (?: @\w+(?:\([^)]*\))?\s+ | [a-z]+(?:\(\w+\))?\s+ )*
+            (?: func\s+([^\s(<]+) | (init|subscript)[?(<] | (deinit)\b )
+            /#
         guard let match = line.prefixMatch(of: pattern) else { return nil }
         return String(match.1 ?? match.2 ?? match.3 ?? "")
     }
@@ -136,7 +140,14 @@ enum SwiftSource {
     static func imports(in text: String) -> [String] {
         code(of: text).split(separator: "\n").compactMap { line in
             let pattern =
-                /^\s*(?:@[^\s]+\s+)*(?:(?:public|package|internal|fileprivate|private)\s+)?import\s+(?:(?:struct|class|enum|protocol|func|var|let|typealias)\s+)?(\w+)/
+                #/
+                ^\s*
+                (?: @\S+\s+ )*
+                (?: (?:public|package|internal|fileprivate|private)\s+ )?
+                import\s+
+                (?: (?:struct|class|enum|protocol|func|var|let|typealias)\s+ )?
+                (\w+)
+                /#
             return line.prefixMatch(of: pattern).map { String($0.1) }
         }
     }
