@@ -21,6 +21,10 @@ struct SafetyTests {
         "Loop": "Sources/GyreCore/Loop.swift",
         "LoopCallback": "Sources/GyreCore/Loop+Scheduling.swift",
         "LoopTimer": "Sources/GyreCore/Loop+Scheduling.swift",
+        "LoopDoneCallback": "Sources/GyreTasks/LoopFuture.swift",
+        "LoopConnecting": "Sources/GyreNet/LoopConnecting.swift",
+        "LoopServer": "Sources/GyreNet/LoopServer.swift",
+        "LoopTransport": "Sources/GyreNet/LoopTransport.swift",
     ]
 
     /// The files that handle memory by pointers.
