@@ -28,7 +28,7 @@ extension Loop {
         return ready.append(.callback(body), site: site)
     }
 
-    func enqueue(_ work: consuming ReadyEntry.Work, site: CallSite) {
+    func enqueue(_ work: consuming ReadyWork, site: CallSite) {
         guard !isClosed else { return }
         _ = ready.append(work, site: site)
     }
@@ -85,7 +85,7 @@ extension Loop {
         after delay: Duration, _ body: consuming @escaping () throws -> Void, site: CallSite
     ) -> TimerName {
         let deadline = clock.nowNanoseconds.addingSaturated(delay.nanosecondsRoundedUp)
-        return schedule(at: deadline, body, site: site)
+        return schedule(at: deadline, consume body, site: site)
     }
 
     @usableFromInline
@@ -94,7 +94,7 @@ extension Loop {
     ) -> TimerName {
         checkThread("callAt", instead: "handle.callSoonThreadSafe { $0.callAt(...) }")
         guard !isClosed else { return TimerName(slot: .max, sequence: 0, deadline: deadline) }
-        return timers.insert(deadline: deadline, site: site, body: body)
+        return timers.insert(deadline: deadline, site: site, body: consume body)
     }
 
     /// The current time of the loop's clock.

@@ -104,10 +104,11 @@ public final class Loop {
         if remaining > state.pointee.readyMaximum { state.pointee.readyMaximum = remaining }
         while remaining > 0, !operations.isInterrupted {
             remaining -= 1
-            let entry = ready.removeFirst()
-            switch entry.work {
-            case .callback(let body): run(body, site: entry.site)
-            case .remote(let body): run({ [self] in try body(self) }, site: entry.site)
+            // Taken apart and consumed, so that a callback changes hands and is not counted anew.
+            let (work, site) = ready.removeFirst()
+            switch consume work {
+            case .callback(let body): run(body, site: site)
+            case .remote(let body): run({ [self] in try body(self) }, site: site)
             case .job(let job): run(job)
             case .cancelled: break
             }

@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// One thing for the loop to run.
-struct ReadyEntry {
-    enum Work {
-        case callback(() throws -> Void)
-        /// Scheduled from another thread; is handed the loop.
-        case remote(@Sendable (Loop) throws -> Void)
-        /// A step of a Swift task or actor.
-        case job(UnownedJob)
-        case cancelled
-    }
+/// One thing for the loop to run, and where it was scheduled.
+typealias ReadyEntry = (work: ReadyWork, site: CallSite)
 
-    var work: Work
-    let site: CallSite
+enum ReadyWork {
+    case callback(() throws -> Void)
+    /// Scheduled from another thread; is handed the loop.
+    case remote(@Sendable (Loop) throws -> Void)
+    /// A step of a Swift task or actor.
+    case job(UnownedJob)
+    case cancelled
 }
 
 /// The callbacks that are ready, in order.
@@ -29,8 +26,8 @@ struct ReadyQueue: ~Copyable {
 
     /// Adds an entry behind the others and returns its position.
     @inline(__always)
-    mutating func append(_ work: consuming ReadyEntry.Work, site: CallSite) -> UInt64 {
-        entries.append(ReadyEntry(work: work, site: site))
+    mutating func append(_ work: consuming ReadyWork, site: CallSite) -> UInt64 {
+        entries.append((work, site))
         return entries.tail &- 1
     }
 

@@ -91,14 +91,14 @@ struct TimerHeap: ~Copyable {
             slot = firstFree
             let pointer = slots + Int(slot)
             firstFree = pointer.pointee.nextFree
-            pointer.pointee.body = body
+            pointer.pointee.body = consume body
             pointer.pointee.sequence = sequence
             pointer.pointee.site = site
         } else {
             if slotCount == slotCapacity { growSlots() }
             slot = UInt32(slotCount)
             (slots + slotCount).initialize(
-                to: Slot(body: body, sequence: sequence, nextFree: .max, site: site))
+                to: Slot(body: consume body, sequence: sequence, nextFree: .max, site: site))
             slotCount += 1
         }
         if entryCount == entryCapacity { growEntries() }
@@ -129,7 +129,7 @@ struct TimerHeap: ~Copyable {
         count -= 1
         // Empty: the next timers take the slots in order again, which is kind to the caches.
         if count == 0 { (slotCount, firstFree) = (0, .max) }
-        return (body, site)
+        return (consume body, site)
     }
 
     mutating func cancel(_ name: TimerName) -> (() throws -> Void)? {
