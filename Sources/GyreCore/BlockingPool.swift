@@ -28,7 +28,7 @@ package final class BlockingPool: Sendable {
     ///
     /// - Throws: ``LoopError`` when there is no thread to run it and none can be started.
     package func run(_ job: @escaping Job) throws(LoopError) {
-        let starts = state.withLock { state in
+        let starts = state.withCheckedLock { state in
             state.waiting.append(job)
             guard state.running < threadsMax else { return false }
             state.running += 1
@@ -37,7 +37,7 @@ package final class BlockingPool: Sendable {
         guard starts else { return }
         let error = startThread()
         guard error != 0 else { return }
-        let isStranded = state.withLock { state in
+        let isStranded = state.withCheckedLock { state in
             state.running -= 1
             // Other threads, where there are any, take the job.
             guard state.running == 0 else { return false }
@@ -79,7 +79,7 @@ package final class BlockingPool: Sendable {
     }
 
     private func nextJob() -> Job? {
-        state.withLock { state in
+        state.withCheckedLock { state in
             guard state.waiting.isEmpty else { return state.waiting.removeFirst() }
             state.running -= 1
             return nil

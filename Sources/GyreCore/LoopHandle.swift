@@ -85,7 +85,7 @@ public final class LoopHandle: Sendable {
     }
 
     func send(_ mail: Mail) throws(LoopError) {
-        let (isOpen, isFirst) = inbox.withLock { inbox in
+        let (isOpen, isFirst) = inbox.withCheckedLock { inbox in
             guard !inbox.isClosed else { return (false, false) }
             let isFirst = inbox.mail.isEmpty
             inbox.mail.append(mail)
@@ -122,7 +122,7 @@ public final class LoopHandle: Sendable {
     ///
     /// False when there was nothing.
     func takeMail(into mail: inout RingBuffer<Mail>) {
-        inbox.withLock { inbox in
+        inbox.withCheckedLock { inbox in
             swap(&inbox.mail, &mail)
             mailWaits.store(false, ordering: .relaxed)
         }
@@ -144,7 +144,7 @@ public final class LoopHandle: Sendable {
     /// Refuses further mail and drops what is there.
     func close() {
         var dropped = RingBuffer<Mail>(capacity: 1)
-        inbox.withLock { inbox in
+        inbox.withCheckedLock { inbox in
             inbox.isClosed = true
             swap(&inbox.mail, &dropped)
             mailWaits.store(false, ordering: .relaxed)
@@ -153,7 +153,7 @@ public final class LoopHandle: Sendable {
 
     /// How many calls came from other threads, and how many of them cost a wake-up.
     var counts: (received: UInt64, wakeUps: UInt64) {
-        (inbox.withLock { $0.received }, wakeUpsSent.load(ordering: .relaxed))
+        (inbox.withCheckedLock { $0.received }, wakeUpsSent.load(ordering: .relaxed))
     }
 }
 

@@ -43,11 +43,11 @@ public final class ManualClock: Sendable {
 
     /// The time it shows.
     public var now: LoopClock.Instant {
-        LoopClock.Instant(nanoseconds: state.withLock { $0.nanoseconds })
+        LoopClock.Instant(nanoseconds: state.withCheckedLock { $0.nanoseconds })
     }
 
     /// How often a loop moved it to a deadline.
-    public var jumpCount: Int { state.withLock { $0.jumps } }
+    public var jumpCount: Int { state.withCheckedLock { $0.jumps } }
 
     /// The clock as a loop takes it.
     public var loopClock: LoopClock { LoopClock(source: self) }
@@ -57,7 +57,7 @@ public final class ManualClock: Sendable {
     /// A negative duration is a mistake of the test, and traps.
     public func advance(by duration: Duration) {
         precondition(duration >= .zero, "a loop's clock never goes back")
-        state.withLock { state in
+        state.withCheckedLock { state in
             let instant = LoopClock.Instant(nanoseconds: state.nanoseconds)
             state.nanoseconds = instant.advanced(by: duration).nanoseconds
         }
@@ -65,11 +65,11 @@ public final class ManualClock: Sendable {
 }
 
 extension ManualClock: LoopTimeSource {
-    package var nowNanoseconds: Int64 { state.withLock { $0.nanoseconds } }
+    package var nowNanoseconds: Int64 { state.withCheckedLock { $0.nanoseconds } }
 
     package func jump(to deadline: Int64) -> Bool {
         guard movement == .toTheNextDeadline else { return false }
-        return state.withLock { state in
+        return state.withCheckedLock { state in
             // A deadline in the past needs no jump, and the loop does not wait for it either.
             state.nanoseconds = max(state.nanoseconds, deadline)
             state.jumps += 1

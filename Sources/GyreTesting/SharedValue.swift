@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import GyreCore
 import Synchronization
 
 /// A value that several threads of a test read and write.
@@ -15,12 +16,12 @@ public final class SharedValue<Value: Sendable>: Sendable {
     ///
     /// Setting it from what was read before is not one step: see ``update(_:)``.
     public var value: Value {
-        get { storage.withLock { $0 } }
-        set { storage.withLock { $0 = newValue } }
+        get { storage.withCheckedLock { $0 } }
+        set { storage.withCheckedLock { $0 = newValue } }
     }
 
     /// Changes the value in one step.
     public func update(_ change: (inout Value) -> Void) {
-        storage.withLock { change(&$0) }
+        storage.withCheckedLock { change(&$0) }
     }
 }

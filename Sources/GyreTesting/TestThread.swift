@@ -19,7 +19,7 @@ public final class TestThread: Sendable {
             do {
                 try body()
             } catch let thrown {
-                error.withLock { $0 = thrown }
+                error.withCheckedLock { $0 = thrown }
             }
             end.open()
         }
@@ -29,6 +29,6 @@ public final class TestThread: Sendable {
     /// it has not ended after `duration`.
     public func join(within duration: Duration = .seconds(20)) throws {
         try expect(end.wait(for: duration), "a thread of the test did not end")
-        if let error = error.withLock({ $0 }) { throw error }
+        if let error = error.withCheckedLock({ $0 }) { throw error }
     }
 }

@@ -92,14 +92,14 @@ struct DispatchEmbeddingTests {
             let loop = try policy.makeLoop()
             let embedding = try DispatchEmbedding(loop, on: queue) { Issue.record("\($0)") }
             embedding.start()
-            handle.withLock { $0 = loop.handle }
+            handle.withCheckedLock { $0 = loop.handle }
             let sender = loop.handle
             return try TestThread { [ended] in
                 for number in 0..<1000 {
                     // Some find the loop asleep, some awake.
                     if number % 100 == 0 { usleep(500) }
                     try sender.callSoonThreadSafe { loop in
-                        arrived.withLock { $0.append(number) }
+                        arrived.withCheckedLock { $0.append(number) }
                         if number == 999 {
                             embedding.stop()
                             ended.open()
@@ -110,7 +110,7 @@ struct DispatchEmbeddingTests {
         }
         #expect(ended.wait(), "calls were lost")
         try thread.join()
-        #expect(arrived.withLock { $0 } == Array(0..<1000))
+        #expect(arrived.withCheckedLock { $0 } == Array(0..<1000))
     }
 
     @Test("A stopped loop can be run by itself, and embedded again", arguments: Policy.allCases)

@@ -33,6 +33,7 @@ struct SafetyTests {
         "Sources/GyreCore/Backends/IOUringBackend.swift",
         "Sources/GyreCore/Backends/Readiness.swift",
         "Sources/GyreCore/Loop.swift",
+        "Sources/GyreCore/Mutex+Sanitizer.swift",
         "Sources/GyreCore/Operations/Connect.swift",
         "Sources/GyreCore/Operations/Operation.swift",
         "Sources/GyreCore/Operations/OperationTable.swift",

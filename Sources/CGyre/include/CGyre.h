@@ -9,6 +9,7 @@
 
 #include "CGyreNullability.h"
 #include "CGyreRing.h"
+#include "CGyreSanitizer.h"
 #include "CGyreSignals.h"
 #include "CGyreSystem.h"
 #include "CGyreThread.h"
