@@ -53,12 +53,14 @@ struct DispatchEmbeddingTests {
                 dispatchPrecondition(condition: .onQueue(queue))
                 steps.append(name)
             }
-            loop.callSoon { step("soon") }
-            let start = loop.now
-            loop.callLater(.milliseconds(5)) {
-                #expect(start.duration(to: loop.now) >= .milliseconds(5))
-                step("timer")
-                _ = send(pair.far, "hello", 5, 0)
+            loop.callSoon {
+                step("soon")
+                let start = loop.now
+                loop.callLater(.milliseconds(5)) {
+                    #expect(start.duration(to: loop.now) >= .milliseconds(5))
+                    step("timer")
+                    _ = send(pair.far, "hello", 5, 0)
+                }
             }
             try loop.addReader(pair.near) {
                 var bytes = [UInt8](repeating: 0, count: 16)
