@@ -7,9 +7,9 @@
 
 #include <stdint.h>
 
-// What the thread sanitizer has to be told: Swift's Mutex takes a contended lock inside the standard
-// library, where the sanitizer does not look, and then reports what the lock protects. In programs
-// built without the sanitizer these symbols are missing, and nothing is called.
+// What the thread sanitizer has to be told: Swift's Mutex takes a contended lock inside the
+// standard library, where the sanitizer does not look, and then reports what the lock protects. In
+// programs built without the sanitizer these symbols are missing, and nothing is called.
 extern void __tsan_acquire(void *_Nonnull address) __attribute__((weak));
 extern void __tsan_release(void *_Nonnull address) __attribute__((weak));
 
