@@ -155,11 +155,12 @@ int gyre_ring_create(const struct gyre_ring_options *options, struct gyre_ring *
     return 0;
 }
 
-// Ends every request before the ring goes. By itself the kernel would do that some time after the
-// descriptor of the ring is closed: until then requests keep their files open, so that the port of
-// a closed server stays taken and a peer sees no end. Failing, as from another thread than the one
-// that ran the loop, leaves it to the kernel.
-static void end_requests(struct gyre_ring *ring) {
+// By itself the kernel would end the requests some time after the descriptor of the ring is closed:
+// until then they keep their files open, so that the port of a closed server stays taken and a peer
+// sees no end. Failing, as from another thread than the one that ran the loop, leaves it to that.
+void gyre_ring_end_requests(struct gyre_ring *ring) {
+    if (!ring->enabled)
+        return;
     struct io_uring_sync_cancel_reg all = {
         .fd = -1,
         .flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL,
@@ -179,8 +180,6 @@ static void end_requests(struct gyre_ring *ring) {
 }
 
 void gyre_ring_destroy(struct gyre_ring *ring) {
-    if (ring->enabled)
-        end_requests(ring);
     io_uring_queue_exit(&ring->uring);
     if (ring->buffers != NULL)
         munmap(ring->buffers, ring->features.buffer_count * sizeof(struct io_uring_buf));

@@ -57,6 +57,8 @@ struct gyre_completion {
 // Makes a ring. It is born disabled; the first enter enables it and binds it to that thread.
 int gyre_ring_create(
     const struct gyre_ring_options *_Nonnull options, struct gyre_ring *_Nullable *_Nonnull ring);
+// Ends every request. What they completed with can still be drained.
+void gyre_ring_end_requests(struct gyre_ring *_Nonnull ring);
 void gyre_ring_destroy(struct gyre_ring *_Nonnull ring);
 struct gyre_ring_features gyre_ring_features(const struct gyre_ring *_Nonnull ring);
 

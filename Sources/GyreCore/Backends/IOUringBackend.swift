@@ -111,7 +111,25 @@ package final class IOUringBackend: LoopBackend {
         isOpen = false
         // Requests keep pointers into memory of their targets. The kernel drops them all before
         // the destroy returns the ring's memory; those of this thread run no more after it.
+        gyre_ring_end_requests(ring)
+        closeUndeliveredConnections()
         gyre_ring_destroy(ring)
+    }
+
+    /// A connection that the kernel accepted and nobody was told of has no other owner.
+    private func closeUndeliveredConnections() {
+        while true {
+            for index in delivered..<drained {
+                let id = OperationID(rawValue: batch[index].user_data)
+                guard batch[index].result >= 0, batch[index].user_data < Tag.cancel,
+                    operations[id]?.kind == .accept
+                else { continue }
+                Glibc.close(batch[index].result)
+            }
+            delivered = 0
+            drained = Int(gyre_ring_drain(ring, batch, UInt32(Self.batchCapacity)))
+            if drained == 0 { return }
+        }
     }
 
     // MARK: Submitting
