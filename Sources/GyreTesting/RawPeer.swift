@@ -3,6 +3,8 @@
 import Glibc
 
 /// A TCP socket without a loop, connected to a server of this machine: the plainest of peers.
+///
+/// Its calls block, but not for ever: after twenty seconds they fail.
 public final class RawPeer {
     /// The socket; -1 after ``close()``.
     public private(set) var fd: CInt
@@ -15,6 +17,11 @@ public final class RawPeer {
     public init(port: Int) throws {
         fd = socket(AF_INET, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         try expect(fd >= 0, "no socket: errno \(errno)")
+        var patience = timeval(tv_sec: 20, tv_usec: 0)
+        for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
+            setsockopt(
+                fd, SOL_SOCKET, option, &patience, socklen_t(MemoryLayout<timeval>.size))
+        }
         let error = Self.connect(fd, port: port)
         if error != 0 { Glibc.close(fd) }
         try expect(error, equals: 0, "errno of connecting to port \(port)")

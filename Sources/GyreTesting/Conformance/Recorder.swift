@@ -81,8 +81,16 @@ final class Recorder: LoopStreamProtocol {
 ///
 /// The period is prime, so that no buffer size hides a repetition.
 func pattern(_ count: Int, seed: Int = 0) -> [UInt8] {
-    (0..<count).map { UInt8(truncatingIfNeeded: ($0 + seed) % 251) }
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(count)
+    while bytes.count < count {
+        let start = (seed + bytes.count) % 251
+        bytes += patternPeriods[start...].prefix(count - bytes.count)
+    }
+    return bytes
 }
+
+private let patternPeriods = (0..<251 * 1024).map { UInt8($0 % 251) }
 
 /// Throws unless `bytes` are the first `count` of the pattern.
 func expectPattern(
