@@ -22,12 +22,25 @@ public final class RawPeer {
             setsockopt(
                 fd, SOL_SOCKET, option, &patience, socklen_t(MemoryLayout<timeval>.size))
         }
-        let error = Self.connect(fd, port: port)
+        var error = Self.connect(fd, port: port)
+        if error == EINTR { error = Self.awaitConnection(of: fd) }
         if error != 0 { Glibc.close(fd) }
         try expect(error, equals: 0, "errno of connecting to port \(port)")
     }
 
     deinit { close() }
+
+    /// An interrupted connect goes on in the kernel.
+    ///
+    /// Returns 0 or errno.
+    private static func awaitConnection(of fd: CInt) -> CInt {
+        var entry = pollfd(fd: fd, events: Int16(POLLOUT), revents: 0)
+        while poll(&entry, 1, 20_000) < 0, errno == EINTR {}
+        var error = ETIMEDOUT
+        var length = socklen_t(MemoryLayout<CInt>.size)
+        if entry.revents != 0 { getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) }
+        return error
+    }
 
     /// Starts to connect `fd` to `port` at 127.0.0.1.
     ///
