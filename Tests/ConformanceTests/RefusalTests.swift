@@ -74,7 +74,9 @@ struct RefusalTests {
         }
     }
 
-    @Test("A process without descriptors is told so, and gets no other loop")
+    @Test(
+        "A process without descriptors is told so, and gets no other loop",
+        .enabled(if: hasRing, "built without the trait IOUring"))
     func noDescriptorsIsNoFallback() throws {
         let command = try conformance(["io_uring_setup=EMFILE"], ["--selection"])
         #expect(command.status == 1, "\(command.output)")
