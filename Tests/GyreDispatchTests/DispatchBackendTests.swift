@@ -12,6 +12,8 @@ struct DispatchBackendTests {
     func dataBeforeAHangUpIsReceived() throws {
         let loop = try dispatchKit.makeLoop()
         let pairs = [SocketPair(), SocketPair()]
+        // The loop uses what it does not hold.
+        defer { withExtendedLifetime(pairs) {} }
         for (pair, isLate) in zip(pairs, [false, true]) {
             let recorder = Recorder { if !$0.more { loop.stop() } }
             if isLate {
@@ -38,6 +40,8 @@ struct DispatchBackendTests {
     func unwantedDataDoesNotSpin() throws {
         let loop = try dispatchKit.makeLoop()
         let pair = SocketPair()
+        // The loop uses what it does not hold.
+        defer { withExtendedLifetime(pair) {} }
         let recorder = Recorder()
         let id = loop.submitReceive(on: pair.near, target: recorder)
         try dispatchKit.run(loop, .noWait)
@@ -153,6 +157,8 @@ struct DispatchBackendTests {
     func interruptsLoseNothing() throws {
         let loop = try dispatchKit.makeLoop()
         let pairs = (0..<20).map { _ in SocketPair() }
+        // The loop uses what it does not hold.
+        defer { withExtendedLifetime(pairs) {} }
         var received = 0
         for pair in pairs {
             let recorder = Recorder { completion in
@@ -175,6 +181,8 @@ struct DispatchBackendTests {
     @Test("A loop that closes with live sources leaves nothing behind")
     func closingEndsAllSources() throws {
         let pairs = (0..<100).map { _ in SocketPair() }
+        // The loop uses what it does not hold.
+        defer { withExtendedLifetime(pairs) {} }
         for round in 0..<3 {
             let loop = try dispatchKit.makeLoop()
             weak var gone: Recorder?
@@ -371,6 +379,8 @@ struct DispatchBackendTests {
     func levelsAreReportedEveryIteration() throws {
         let loop = try dispatchKit.makeLoop()
         let pair = SocketPair()
+        // The loop uses what it does not hold.
+        defer { withExtendedLifetime(pair) {} }
         pair.sendToNear()
         var reads: [UInt64] = []
         var writes: [UInt64] = []

@@ -78,6 +78,7 @@ struct DescriptorPollerTests {
     func readinessIsToldOnce() throws {
         let poller = try DescriptorPoller(signal: signal)
         let pair = SocketPair()
+        defer { withExtendedLifetime(pair) {} }
         for _ in 0..<50 {
             poller.start([entry(pair.near)])
             #expect(poller.isPolling)
@@ -93,6 +94,7 @@ struct DescriptorPollerTests {
     func hangUpsAreTold() throws {
         let poller = try DescriptorPoller(signal: signal)
         let pair = SocketPair()
+        defer { withExtendedLifetime(pair) {} }
         poller.start([entry(pair.near, 0)])
         pair.closeFar()
         #expect(signal.wait(until: soon) == .ready)
@@ -102,6 +104,7 @@ struct DescriptorPollerTests {
     func stoppingIsFinal() throws {
         let poller = try DescriptorPoller(signal: signal)
         let pair = SocketPair()
+        defer { withExtendedLifetime(pair) {} }
         for _ in 0..<200 {
             poller.start([entry(pair.near)])
             poller.stop()
@@ -118,6 +121,7 @@ struct DescriptorPollerTests {
     func stoppingMeetsReadiness() throws {
         let poller = try DescriptorPoller(signal: signal)
         let pair = SocketPair()
+        defer { withExtendedLifetime(pair) {} }
         for round in 0..<1000 {
             poller.start([entry(pair.near)])
             pair.sendToNear()
@@ -141,6 +145,7 @@ struct DescriptorPollerTests {
             let poller = try DescriptorPoller(signal: signal)
             gone = poller
             let pair = SocketPair()
+            defer { withExtendedLifetime(pair) {} }
             poller.start([entry(pair.near)])
             poller.stop()
         }
