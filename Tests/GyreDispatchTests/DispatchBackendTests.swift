@@ -74,7 +74,7 @@ struct DispatchBackendTests {
         let first = makePair(number: 500)
         let late = Recorder()
         let id = loop.submitReceive(on: first.near, target: late)
-        #expect(send(first.far, "x", 1, 0) == 1)
+        #expect(send(first.far, "x", 1, CInt(MSG_NOSIGNAL)) == 1)
         backend.wait(nanoseconds: 20_000_000_000)
         // The report is found, and is delivered after the descriptor has changed hands.
         loop.cancel(id)
@@ -86,7 +86,7 @@ struct DispatchBackendTests {
         #expect(late.results == [-ECANCELED])
         #expect(recorder.results == [])
         // The new one gets its own.
-        #expect(send(second.far, "yz", 2, 0) == 2)
+        #expect(send(second.far, "yz", 2, CInt(MSG_NOSIGNAL)) == 2)
         try dispatchKit.run(loop)
         #expect(recorder.byteCount == 2)
         loop.closeDescriptor(second.near)
@@ -111,7 +111,7 @@ struct DispatchBackendTests {
             let pair = makePair(number: fd)
             let receiver = Recorder { _ in loop.stop() }
             _ = loop.submitReceive(on: pair.near, target: receiver)
-            #expect(send(pair.far, "x", 1, 0) == 1)
+            #expect(send(pair.far, "x", 1, CInt(MSG_NOSIGNAL)) == 1)
             try dispatchKit.run(loop)
             #expect(receiver.byteCount == 1)
             loop.closeDescriptor(pair.near)
@@ -127,7 +127,7 @@ struct DispatchBackendTests {
         for round in 0..<100 {
             let pair = makePair(number: 502)
             try loop.addReader(pair.near) { calls.append(round) }
-            if round % 2 == 0 { #expect(send(pair.far, "x", 1, 0) == 1) }
+            if round % 2 == 0 { #expect(send(pair.far, "x", 1, CInt(MSG_NOSIGNAL)) == 1) }
             // While the loop sleeps and a thread polls the descriptor, or before it is polled at
             // all.
             if round % 3 == 0 {
@@ -142,7 +142,7 @@ struct DispatchBackendTests {
                 calls.append(-round)
                 loop.stop()
             }
-            loop.callLater(.microseconds(500)) { _ = send(next.far, "x", 1, 0) }
+            loop.callLater(.microseconds(500)) { _ = send(next.far, "x", 1, CInt(MSG_NOSIGNAL)) }
             calls = []
             try dispatchKit.run(loop)
             #expect(calls == [-round])

@@ -59,7 +59,7 @@ struct DispatchEmbeddingTests {
                 loop.callLater(.milliseconds(5)) {
                     #expect(start.duration(to: loop.now) >= .milliseconds(5))
                     step("timer")
-                    _ = send(pair.far, "hello", 5, 0)
+                    _ = send(pair.far, "hello", 5, CInt(MSG_NOSIGNAL))
                 }
             }
             try loop.addReader(pair.near) {

@@ -69,7 +69,7 @@ private enum Alone {
             let pair = makePair()
             _ = loop.submitReceive(on: pair.near, target: Recorder { _ in loop.stop() })
             try loop.addWriter(pair.far) {}
-            try expect(send(pair.far, "x", 1, 0) == 1, "send")
+            try expect(send(pair.far, "x", 1, CInt(MSG_NOSIGNAL)) == 1, "send")
             try loop.runForever()
             try loop.close()
             close(pair.near)
@@ -90,7 +90,7 @@ private enum Alone {
             // Nobody waits for what comes here.
             try loop.run(.noWait)
             loop.cancel(id)
-            try expect(send(pair.far, "x", 1, 0) == 1, "send")
+            try expect(send(pair.far, "x", 1, CInt(MSG_NOSIGNAL)) == 1, "send")
         }
         try expectIdle(loop)
         try loop.close()
@@ -137,7 +137,7 @@ private enum Alone {
         try expect(withSocketAddress(&address) { connect(sender, $0, length) } == 0, "connect")
         let recorder = Recorder { _ in loop.stop() }
         _ = loop.submitReceive(on: sender, target: recorder)
-        loop.callLater(.milliseconds(2)) { _ = send(sender, "x", 1, 0) }
+        loop.callLater(.milliseconds(2)) { _ = send(sender, "x", 1, CInt(MSG_NOSIGNAL)) }
         try loop.runForever()
         try expect(recorder.results, equals: [-ECONNREFUSED])
         try expectIdle(loop)
@@ -162,7 +162,7 @@ private enum Alone {
     ) throws -> Recorder {
         let recorder = Recorder { _ in loop.stop() }
         let id = loop.submitReceive(on: pair.near, target: recorder)
-        try expect(send(pair.far, "x", 1, 0) == 1, "send")
+        try expect(send(pair.far, "x", 1, CInt(MSG_NOSIGNAL)) == 1, "send")
         try loop.runForever()
         try expect(recorder.byteCount, equals: 1)
         loop.cancel(id)
