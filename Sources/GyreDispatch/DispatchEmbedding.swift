@@ -19,7 +19,7 @@ import Synchronization
 /// The queue is a serial one, and is where the loop lives: its callbacks run there, one iteration
 /// at a time, between other blocks. A thread of Dispatch waits in the loop's stead. Other blocks of
 /// the queue reach the loop through its handle, as other threads do, for it has to learn that there
-/// is something new; its own callbacks use it directly. ``GyreCore/Loop/stop()`` ends an iteration,
+/// is something new; its own callbacks use it directly. `Loop/stop()` ends an iteration,
 /// not the embedding.
 ///
 /// - Important: Can be handed to any thread; ``start()`` and ``stop()`` trap off the queue.
@@ -29,13 +29,13 @@ public final class DispatchEmbedding: Sendable {
     /// Prepares to drive `loop` from `queue`.
     ///
     /// A loop is embedded once in its life, and from then on belongs to the queue. `onFatalError`
-    /// is called there when a callback threw a ``GyreCore/LoopFatalError``, or the loop cannot run;
+    /// is called there when a callback threw a `LoopFatalError`, or the loop cannot run;
     /// the embedding has stopped then.
     ///
-    /// - Throws: ``GyreCore/LoopError/Code/notSupported`` for a loop on io_uring, whose ring
+    /// - Throws: `LoopError/Code/notSupported` for a loop on io_uring, whose ring
     ///   belongs
-    ///   to one thread, where a queue runs on many; ``GyreCore/LoopError/Code/inUse`` when the loop
-    ///   was embedded before; ``GyreCore/LoopError/Code/policyUnavailable`` when no descriptors are
+    ///   to one thread, where a queue runs on many; `LoopError/Code/inUse` when the loop
+    ///   was embedded before; `LoopError/Code/policyUnavailable` when no descriptors are
     ///   left for the wait.
     public init(
         _ loop: Loop, on queue: DispatchQueue,
