@@ -24,7 +24,7 @@ public final class RawPeer {
         }
         var error = Self.connect(fd, port: port)
         if error == EINTR { error = Self.awaitConnection(of: fd) }
-        if error != 0 { Glibc.close(fd) }
+        // A throw from here on runs the deinit, which closes the socket.
         try expect(error, equals: 0, "errno of connecting to port \(port)")
     }
 
