@@ -35,6 +35,8 @@ package final class IOUringBackend: LoopBackend {
     private let operations: OperationTable
     private let event: EventDescriptor
     private var deferred: [Deferred] = []
+    /// Receives for which there was no buffer, in the order in which they ran out.
+    private var starved: [OperationID] = []
     // SAFETY: `ring` is made in init and destroyed in close, after which the loop makes no call.
     // `batch` owns room for `batchCapacity` values, those at `delivered ..< drained` initialized.
     private let ring: OpaquePointer
@@ -79,7 +81,8 @@ package final class IOUringBackend: LoopBackend {
 
     package func wait(nanoseconds: Int64) {
         if !deferred.isEmpty { retryDeferred() }
-        let blocks = nanoseconds != 0 && deferred.isEmpty && delivered == drained
+        let blocks =
+            nanoseconds != 0 && deferred.isEmpty && delivered == drained && starved.isEmpty
         let error = gyre_ring_enter(ring, blocks, nanoseconds)
         precondition(error == 0, "io_uring_enter: \(LoopError.text(errno: -error))")
     }
@@ -100,6 +103,7 @@ package final class IOUringBackend: LoopBackend {
             if completion.returns_buffer { gyre_ring_return_buffer(ring, completion.buffer) }
         }
         gyre_ring_publish_buffers(ring)
+        if !starved.isEmpty, !operations.isInterrupted { armStarved() }
     }
 
     package func closeDescriptor(_ fd: CInt) {
@@ -183,8 +187,7 @@ package final class IOUringBackend: LoopBackend {
     /// The kernel ends a multishot request also for reasons of its own (its completion queue
     /// overflowed, no buffer was free).
     ///
-    /// The operation goes on: it is armed anew. By then the buffers of this batch are on their way
-    /// back.
+    /// The operation goes on: it is armed anew.
     private func deliverLast(_ completion: gyre_completion, _ id: OperationID) {
         guard let operation = operations[id] else { return }
         let result = completion.result
@@ -195,11 +198,25 @@ package final class IOUringBackend: LoopBackend {
             case .accept, .poll: result < 0
             }
         guard !isOver else { return operations.complete(id, result) }
-        if result != -ENOBUFS {
-            let count = completion.bytes == nil ? 0 : Int(result)
-            let bytes = UnsafeRawBufferPointer(start: completion.bytes, count: count)
-            operations.complete(id, result, more: true, bytes: bytes)
-        }
+        guard result != -ENOBUFS else { return starved.append(id) }
+        let count = completion.bytes == nil ? 0 : Int(result)
+        let bytes = UnsafeRawBufferPointer(start: completion.bytes, count: count)
+        operations.complete(id, result, more: true, bytes: bytes)
+        arm(id)
+    }
+
+    /// Lets starved receives go on, now that the buffers of this batch are on their way back.
+    ///
+    /// The first that ran out is the one that used them up, as it would again: it goes last, so
+    /// that a busy connection takes turns with the others.
+    private func armStarved() {
+        let waiting = starved
+        starved.removeAll(keepingCapacity: true)
+        for id in waiting.dropFirst() { arm(id) }
+        if let first = waiting.first { arm(first) }
+    }
+
+    private func arm(_ id: OperationID) {
         // The target may have cancelled it meanwhile: then nothing is left in the kernel to say so.
         guard let current = operations[id] else { return }
         if current.isCancelled {
