@@ -42,23 +42,15 @@ struct RingBufferTests {
 
     @Test("Elements are released when they leave and with the buffer, each once")
     func elementsAreReleased() {
-        final class Counted {
-            let count: SharedValue<Int>
-            init(_ count: SharedValue<Int>) {
-                self.count = count
-                count.update { $0 += 1 }
-            }
-            deinit { count.update { $0 -= 1 } }
-        }
-        let count = SharedValue(0)
+        let live = SharedValue(0)
         do {
-            var buffer = RingBuffer<Counted>(capacity: 4)
-            for _ in 0..<3 { buffer.append(Counted(count)) }
+            var buffer = RingBuffer<LifeToken>(capacity: 4)
+            for _ in 0..<3 { buffer.append(LifeToken(live)) }
             _ = buffer.removeFirst()
-            #expect(count.value == 2)
-            for _ in 0..<10 { buffer.append(Counted(count)) }
-            #expect(count.value == 12)
+            #expect(live.value == 2)
+            for _ in 0..<10 { buffer.append(LifeToken(live)) }
+            #expect(live.value == 12)
         }
-        #expect(count.value == 0)
+        #expect(live.value == 0)
     }
 }
