@@ -161,8 +161,10 @@ public final class Loop {
     ///
     /// A stop that was asked for before makes it run what is ready once, and return.
     ///
-    /// - Throws: ``LoopError`` when the loop is running or closed, or another loop runs on this
-    ///   thread; or the ``LoopFatalError`` that a callback threw.
+    /// A loop may be set up on one thread and run on another, but all its runs are on the same one.
+    ///
+    /// - Throws: ``LoopError`` when the loop is running or closed, ran on another thread before, or
+    ///   another loop runs on this thread; or the ``LoopFatalError`` that a callback threw.
     public func runForever() throws {
         try runTicks {
             repeat {
@@ -214,6 +216,12 @@ public final class Loop {
             throw LoopError(
                 .alreadyRunning, operation: "run", detail: "another loop runs on this thread")
         }
+        // The requests of a ring belong to the thread that made them. The rule is the same for all.
+        guard !state.pointee.hasRun || handle.isOwnedByThisThread else {
+            throw LoopError(
+                .wrongThread, operation: "run", detail: "it ran on another thread before")
+        }
+        state.pointee.hasRun = true
         state.pointee.isRunning = true
         handle.takeOwnership()
         gyre_set_current_loop(UnsafeMutableRawPointer(bitPattern: address))
@@ -286,7 +294,7 @@ public final class Loop {
     /// Traps outside a run.
     public static var running: Loop {
         guard let loop = current else {
-            preconditionFailure("Loop.running: no loop runs on this thread; use Loop.current")
+            trap("Loop.running: no loop runs on this thread; use Loop.current")
         }
         return loop
     }
@@ -318,7 +326,7 @@ public final class Loop {
     @inline(never)
     private static func failWrongThread(_ operation: StaticString, _ instead: StaticString) -> Never
     {
-        preconditionFailure(
+        trap(
             "\(operation) was called from another thread than the one the loop runs on; "
                 + "use \(instead)")
     }

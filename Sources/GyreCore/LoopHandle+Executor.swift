@@ -32,7 +32,7 @@ extension LoopHandle: SerialExecutor, TaskExecutor {
 
     /// Traps outside the loop's thread: what `assumeIsolated` of a pinned actor asks.
     public func checkIsolated() {
-        precondition(isOnLoop, "not on the thread of the loop that this code is isolated to")
+        if !isOnLoop { trap("not on the thread of the loop that this code is isolated to") }
     }
 
     /// Whether the caller is on the loop's thread.

@@ -85,7 +85,7 @@ package final class DescriptorPoller: Sendable {
     private static func poll(_ entries: [pollfd]) {
         var entries = entries
         while Glibc.poll(&entries, nfds_t(entries.count), -1) < 0 {
-            precondition(errno == EINTR, "poll(2) failed with errno \(errno)")
+            if errno != EINTR { trap("poll(2) failed with errno \(errno)") }
         }
     }
 }

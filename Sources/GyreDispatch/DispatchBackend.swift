@@ -128,7 +128,7 @@ package final class DispatchBackend: SignallingBackend {
     private func look() {
         guard !entries.isEmpty else { return }
         let count = poll(&entries, nfds_t(entries.count), 0)
-        precondition(count >= 0 || errno == EINTR, "poll(2) failed with errno \(errno)")
+        if count < 0, errno != EINTR { trap("poll(2) failed with errno \(errno)") }
         guard count > 0 else { return }
         for entry in entries where entry.revents != 0 {
             if CInt(entry.revents) & POLLNVAL != 0 {

@@ -235,9 +235,11 @@ public final class LoopFuture<Value: Sendable>: @unchecked Sendable {
 
     @inline(__always)
     private func checkThread() {
-        precondition(
-            handle.isOwnedByThisThread,
-            "a future was used on another thread than its loop's; use the calls with ThreadSafe")
+        if !handle.isOwnedByThisThread {
+            trap(
+                "a future was used on another thread than its loop's; "
+                    + "use the calls with ThreadSafe")
+        }
     }
 }
 

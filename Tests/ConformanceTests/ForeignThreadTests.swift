@@ -68,6 +68,19 @@ struct ForeignThreadTests {
         #expect(text.contains("no loop runs on this thread"), "\(text)")
     }
 
+    @Test("A loop runs on the thread of its first run", arguments: PolicyUnderTest.usable)
+    func runsOnOneThread(_ policy: PolicyUnderTest) throws {
+        let loop = try policy.kit.makeLoop()
+        loop.callSoon { Loop.running.stop() }
+        nonisolated(unsafe) let moved = loop
+        let first = try TestThread { try moved.runForever() }
+        try first.join()
+        let error = #expect(throws: LoopError.self) { try loop.runForever() }
+        #expect(error?.code == .wrongThread)
+        #expect(!loop.isRunning)
+        try loop.close()
+    }
+
     @Test("callSoonThreadSafe is no such call", arguments: PolicyUnderTest.usable)
     func threadSafeCallIsAllowed(_ policy: PolicyUnderTest) throws {
         let loop = try policy.kit.makeLoop()

@@ -88,8 +88,9 @@ package final class EpollBackend: LoopBackend {
         next = 0
         let result = gyre_epoll_wait(
             epoll, events, CInt(Self.capacity), readiness.hasWork ? 0 : nanoseconds)
-        precondition(
-            result >= 0 || result == -EINTR, "epoll_wait: \(LoopError.text(errno: -result))")
+        if result < 0, result != -EINTR {
+            trap("epoll_wait: \(LoopError.text(errno: -result))")
+        }
         count = max(0, Int(result))
     }
 

@@ -84,7 +84,7 @@ package final class IOUringBackend: LoopBackend {
         let blocks =
             nanoseconds != 0 && deferred.isEmpty && delivered == drained && starved.isEmpty
         let error = gyre_ring_enter(ring, blocks, nanoseconds)
-        precondition(error == 0, "io_uring_enter: \(LoopError.text(errno: -error))")
+        if error != 0 { trap("io_uring_enter: \(LoopError.text(errno: -error))") }
     }
 
     package func deliver() {
