@@ -161,10 +161,11 @@ public final class Loop {
     ///
     /// A stop that was asked for before makes it run what is ready once, and return.
     ///
-    /// A loop may be set up on one thread and run on another, but all its runs are on the same one.
+    /// A loop may be set up on one thread and run on another. All runs of a loop on io_uring are on
+    /// the same thread.
     ///
-    /// - Throws: ``LoopError`` when the loop is running or closed, ran on another thread before, or
-    ///   another loop runs on this thread; or the ``LoopFatalError`` that a callback threw.
+    /// - Throws: ``LoopError`` when the loop is running or closed, belongs to another thread, or
+    ///   another loop runs on this one; or the ``LoopFatalError`` that a callback threw.
     public func runForever() throws {
         try runTicks {
             repeat {
@@ -216,12 +217,11 @@ public final class Loop {
             throw LoopError(
                 .alreadyRunning, operation: "run", detail: "another loop runs on this thread")
         }
-        // The requests of a ring belong to the thread that made them. The rule is the same for all.
-        guard !state.pointee.hasRun || handle.isOwnedByThisThread else {
+        guard backend.runsOnThisThread else {
             throw LoopError(
-                .wrongThread, operation: "run", detail: "it ran on another thread before")
+                .wrongThread, operation: "run",
+                detail: "a loop on \(backend.name) runs on the thread of its first run for good")
         }
-        state.pointee.hasRun = true
         state.pointee.isRunning = true
         handle.takeOwnership()
         gyre_set_current_loop(UnsafeMutableRawPointer(bitPattern: address))

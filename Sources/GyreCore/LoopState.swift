@@ -3,7 +3,6 @@
 /// What changes at every turn of a loop: what it has to run, and where it stands.
 struct LoopState: ~Copyable {
     var isRunning = false
-    var hasRun = false
     var isClosed = false
     var isStopping = false
     var isDebug = false

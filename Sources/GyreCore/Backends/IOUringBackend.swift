@@ -19,6 +19,7 @@ package final class IOUringBackend: LoopBackend {
     package var waker: any LoopWaker { event }
     package var socketFlags: CInt { CInt(SOCK_CLOEXEC.rawValue) }
     package var descriptor: CInt? { gyre_ring_descriptor(ring) }
+    package var runsOnThisThread: Bool { thread == 0 || thread == gyre_thread_identity() }
 
     private enum Tag {
         static let wake = UInt64.max
@@ -34,6 +35,8 @@ package final class IOUringBackend: LoopBackend {
 
     private let operations: OperationTable
     private let event: EventDescriptor
+    /// The thread that made the first enter, to which the ring belongs; zero before that.
+    private var thread: UInt = 0
     private var deferred: [Deferred] = []
     /// Receives for which there was no buffer, in the order in which they ran out.
     private var starved: [OperationID] = []
@@ -83,6 +86,7 @@ package final class IOUringBackend: LoopBackend {
         if !deferred.isEmpty { retryDeferred() }
         let blocks =
             nanoseconds != 0 && deferred.isEmpty && delivered == drained && starved.isEmpty
+        if thread == 0 { thread = gyre_thread_identity() }
         let error = gyre_ring_enter(ring, blocks, nanoseconds)
         if error != 0 { trap("io_uring_enter: \(LoopError.text(errno: -error))") }
     }

@@ -27,6 +27,10 @@ package protocol LoopBackend: AnyObject {
     /// tell.
     var hasUndelivered: Bool { get }
 
+    /// Whether the caller's thread may wait and deliver; false for ever once another one did, where
+    /// what is under way belongs to a thread.
+    var runsOnThisThread: Bool { get }
+
     /// Starts the operation `id`, which is in the table the backend was made with.
     func submit(_ id: OperationID)
 
@@ -51,6 +55,9 @@ package protocol LoopBackend: AnyObject {
 extension LoopBackend {
     /// Only those answer otherwise that another event loop may wait for.
     package var hasUndelivered: Bool { false }
+
+    /// Only a ring cares.
+    package var runsOnThisThread: Bool { true }
 }
 
 /// The one part of a backend that other threads use.
