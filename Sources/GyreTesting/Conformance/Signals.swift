@@ -19,6 +19,7 @@ enum Signals {
         signal("closingRestoresTheDispositions", [114], closingRestoresTheDispositions),
         signal("everySignalOfABurstIsHandled", [110], everySignalOfABurstIsHandled),
         signal("aSignalIsHandledByOneLoop", [], aSignalIsHandledByOneLoop),
+        signal("aSignalDuringAWaitIsAbsorbed", [], aSignalDuringAWaitIsAbsorbed),
         signal(
             "aHandlerThatIsReleasedMayRemoveItself", [111], aHandlerThatIsReleasedMayRemoveItself),
     ]
@@ -157,6 +158,52 @@ enum Signals {
         guard let sent = sent.value else { throw ConformanceFailure("nothing was sent") }
         let latency = sent.duration(to: loop.now)
         try expect(latency < .seconds(1), "the loop needed \(latency) to wake up")
+        try loop.close()
+    }
+
+    /// A signal that somebody else handles interrupts the system call in which the loop waits.
+    static func aSignalDuringAWaitIsAbsorbed(_ kit: ConformanceKit) throws {
+        let loop = try kit.makeLoop()
+        var action = sigaction()
+        action.__sigaction_handler.sa_handler = { _ in }
+        sigaction(SIGUSR1, &action, nil)
+        defer { Glibc.signal(SIGUSR1, SIG_DFL) }
+        // Threads that run tests have signals blocked.
+        var wanted = sigset_t()
+        sigemptyset(&wanted)
+        sigaddset(&wanted, SIGUSR1)
+        pthread_sigmask(SIG_UNBLOCK, &wanted, nil)
+
+        let state = ThreadState.current
+        let loopThread = pthread_self()
+        let handle = loop.handle
+        let pair = SocketPair()
+        var reads = 0
+        var isEarly = false
+        let deadline = loop.now.advanced(by: .milliseconds(20))
+        loop.callAt(deadline) { isEarly = loop.now < deadline }
+        try loop.addReader(pair.near) {
+            reads += 1
+            pair.receiveAtNear()
+        }
+        let ticks = SharedValue<UInt64>(0)
+        let thread = try TestThread {
+            for _ in 0..<50 {
+                try state.waitUntilBlocked()
+                pthread_kill(loopThread, SIGUSR1)
+            }
+            try handle.callSoonThreadSafe { loop in
+                ticks.value = loop.statistics.ticks
+                loop.stop()
+            }
+        }
+        loop.callSoon { pair.sendToNear() }
+        let outcome = Result { try kit.run(loop) }
+        try thread.join()
+        try outcome.get()
+        try expect(!isEarly, "a timer fired early")
+        try expect(reads, equals: 1, "calls of the reader")
+        try expect(ticks.value < 500, "\(ticks.value) iterations for 50 signals")
         try loop.close()
     }
 
