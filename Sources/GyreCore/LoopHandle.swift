@@ -114,6 +114,9 @@ public final class LoopHandle: Sendable {
         return false
     }
 
+    /// Whether the loop has announced a blocking wait, so that a call has to wake it.
+    package var isLoopAsleep: Bool { isSleeping.load(ordering: .sequentiallyConsistent) }
+
     func wokeUp() {
         isSleeping.store(false, ordering: .relaxed)
     }

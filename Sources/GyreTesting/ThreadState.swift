@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Glibc
-import GyreCore
+public import GyreCore
 
 /// What the kernel says of one thread: whether it blocks, and the processor time it used.
 public struct ThreadState: Sendable {
@@ -25,8 +25,21 @@ public struct ThreadState: Sendable {
     ///
     /// - Throws: A ``ConformanceFailure`` when it has not blocked after `limit`.
     public func waitUntilBlocked(within limit: Duration = .seconds(20)) throws {
+        try wait(within: limit) { isBlocked }
+    }
+
+    /// Looks at it until it blocks in the wait of `loop`, and not in a lock or the allocator.
+    ///
+    /// - Throws: A ``ConformanceFailure`` when it has not blocked after `limit`.
+    public func waitUntilAsleep(
+        in loop: LoopHandle, within limit: Duration = .seconds(20)
+    ) throws {
+        try wait(within: limit) { loop.isLoopAsleep && isBlocked }
+    }
+
+    private func wait(within limit: Duration, _ isReached: () -> Bool) throws {
         let deadline = LoopClock.monotonic.now.advanced(by: limit)
-        while !isBlocked {
+        while !isReached() {
             try expect(LoopClock.monotonic.now < deadline, "the thread does not block")
             sched_yield()
         }

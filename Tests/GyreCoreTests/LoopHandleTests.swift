@@ -99,8 +99,9 @@ struct LoopHandleTests {
         let statistics = loop.statistics
         #expect(statistics.threadSafeCalls == UInt64(total))
         #expect(statistics.wakeUpsSent == UInt64(backend.wakeUps))
-        // Every wake-up ended a wait: none was for nothing.
-        #expect(backend.wakeUps <= backend.waits.count { $0 != 0 })
+        // An iteration announces its sleep once at most, and is woken once at most: also when it
+        // found the call by itself meanwhile, and did not block.
+        #expect(backend.wakeUps <= backend.waits.count)
         try loop.close()
     }
 }

@@ -52,7 +52,7 @@ enum HandlesAndThreads {
         let latencies = SharedValue<[Duration]>([])
         let thread = try TestThread {
             for _ in 0..<50 {
-                try state.waitUntilBlocked()
+                try state.waitUntilAsleep(in: handle)
                 let called = LoopClock.monotonic.now
                 try handle.callSoonThreadSafe { _ in
                     let latency = called.duration(to: LoopClock.monotonic.now)

@@ -145,9 +145,10 @@ enum Signals {
             loop.stop()
         }
         let state = ThreadState.current
+        let handle = loop.handle
         let sent = SharedValue<LoopClock.Instant?>(nil)
         let thread = try TestThread {
-            try state.waitUntilBlocked()
+            try state.waitUntilAsleep(in: handle)
             sent.value = LoopClock.monotonic.now
             try raiseForProcess(SIGUSR1)
         }
@@ -189,7 +190,7 @@ enum Signals {
         let ticks = SharedValue<UInt64>(0)
         let thread = try TestThread {
             for _ in 0..<50 {
-                try state.waitUntilBlocked()
+                try state.waitUntilAsleep(in: handle)
                 pthread_kill(loopThread, SIGUSR1)
             }
             try handle.callSoonThreadSafe { loop in

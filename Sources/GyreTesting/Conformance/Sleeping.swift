@@ -46,7 +46,7 @@ extension Timers {
         let state = ThreadState.current
         let latency = SharedValue<Duration?>(nil)
         let thread = try TestThread {
-            try state.waitUntilBlocked()
+            try state.waitUntilAsleep(in: handle)
             let called = LoopClock.monotonic.now
             try handle.callSoonThreadSafe { loop in
                 latency.value = called.duration(to: LoopClock.monotonic.now)
