@@ -38,6 +38,8 @@ public final class Loop {
     var watchers = Watchers()
     var signals: SignalWatcher?
     var resources = ResourceList()
+    /// What runs on the loop until it ends by itself: tasks.
+    package var tasks = ResourceList()
     var inspection = Inspection()
     var parked = ParkedCallbacks()
 
@@ -59,6 +61,7 @@ public final class Loop {
     }
 
     deinit {
+        if !isClosed { reportPending(to: defaultExceptionHandler) }
         tearDown()
         state.deinitialize(count: 1)
         state.deallocate()
@@ -110,6 +113,8 @@ public final class Loop {
             case .callback(let body): run(body, site: site)
             case .remote(let body): run({ [self] in try body(self) }, site: site)
             case .job(let job): run(job)
+            case .continuation(let continuation): resumeNow(continuation)
+            case .delivery(let delivery): delivery.deliver(on: self)
             case .cancelled: break
             }
         }
@@ -239,7 +244,7 @@ public final class Loop {
     /// Leaves the run at once with `error`.
     ///
     /// What is queued stays.
-    func interrupt(_ error: any LoopFatalError) {
+    package func interrupt(_ error: any LoopFatalError) {
         guard fatalError == nil else { return }
         fatalError = error
         operations.isInterrupted = true
@@ -257,7 +262,13 @@ public final class Loop {
         guard !isRunning else {
             throw LoopError(.alreadyRunning, operation: "close", detail: "stop the loop first")
         }
+        if !isClosed { reportPending(to: callExceptionHandler) }
         tearDown()
+    }
+
+    /// Says which tasks never ended.
+    private func reportPending(to handler: (LoopExceptionContext) -> Void) {
+        for report in tasks.all.compactMap(\.pendingReport) { handler(report) }
     }
 
     private func tearDown() {
@@ -269,6 +280,7 @@ public final class Loop {
         signals = nil
         backend.close()
         resources.closeAll()
+        tasks.closeAll()
         operations.removeAll()
         // Exchanged, not overwritten: what they held is released at the end, too.
         var watched = Watchers()
@@ -311,7 +323,7 @@ public final class Loop {
         return true
     }
 
-    private var address: UInt {
+    var address: UInt {
         UInt(bitPattern: Unmanaged.passUnretained(self).toOpaque())
     }
 

@@ -6,17 +6,35 @@ import Synchronization
 // are, so tasks and callbacks take turns in the order in which they became ready, and a task that
 // resumes itself for ever cannot keep I/O waiting.
 
+/// A step of a task or actor, and what it has to be isolated to.
+struct Job: Sendable {
+    let job: UnownedJob
+    /// It is a step of an actor that is pinned to the loop; else of a task without isolation.
+    ///
+    /// Run as the other it would at once be queued again, to change places.
+    let isOfActor: Bool
+}
+
 extension LoopHandle: SerialExecutor, TaskExecutor {
-    /// Queues a step of a task or actor for the next iteration of the loop.
+    /// Queues a step of a task for the next iteration of the loop.
     ///
     /// Allocates nothing. On a closed loop the step never runs: close a loop only when its tasks
     /// have ended.
     ///
     /// - Important: Callable from any thread; this is for the Swift runtime.
     public func enqueue(_ job: consuming ExecutorJob) {
-        let job = UnownedJob(job)
+        enqueue(Job(job: UnownedJob(job), isOfActor: false))
+    }
+
+    /// Queues a step of an actor that is pinned to the loop, as ``enqueue(_:)``.
+    @_implements(SerialExecutor,enqueue(_:))
+    public func enqueueStepOfActor(_ job: consuming ExecutorJob) {
+        enqueue(Job(job: UnownedJob(job), isOfActor: true))
+    }
+
+    private func enqueue(_ job: Job) {
         let address = loopAddress.load(ordering: .relaxed)
-        if Loop.withRunning(at: address, { $0.enqueue(.job(job), site: Self.jobSite) }) { return }
+        if Loop.withRunning(at: address, { $0.enqueue(job) }) { return }
         try? send(Mail(content: .job(job), site: Self.jobSite))
     }
 
@@ -38,20 +56,58 @@ extension LoopHandle: SerialExecutor, TaskExecutor {
     /// Whether the caller is on the loop's thread.
     public func isIsolatingCurrentContext() -> Bool? { isOnLoop }
 
-    private static var jobSite: CallSite { CallSite(file: "Swift task", line: 0) }
+    static var jobSite: CallSite { CallSite(file: "Swift task", line: 0) }
 }
 
 extension Loop {
-    /// Runs a step of a task or actor.
-    ///
-    /// The loop is both executors, so that a task that moves
-    /// between an actor of the loop and code without isolation never leaves.
     @inline(__always)
-    func run(_ job: UnownedJob) {
+    func enqueue(_ job: Job) {
+        guard !state.pointee.keepsNextJob else {
+            state.pointee.keepsNextJob = false
+            state.pointee.keptJob = job
+            return
+        }
+        enqueue(.job(job), site: LoopHandle.jobSite)
+    }
+
+    /// Keeps the next job of this loop for ``runKeptJob()`` instead of queueing it: what starts a
+    /// task inside a call.
+    package func keepNextJob() {
+        // On a loop that does not run here, a task is mail like any other.
+        state.pointee.keepsNextJob = handle.isOnLoop
+    }
+
+    /// Runs the kept job, up to the first suspension of its task.
+    ///
+    /// Who calls this, a task perhaps, goes on then.
+    package func runKeptJob() {
+        state.pointee.keepsNextJob = false
+        if let job = state.pointee.keptJob.take() { run(job) }
+    }
+
+    /// Lets a task go on now, up to its next suspension, instead of queueing that.
+    package func resumeNow(_ continuation: UnsafeContinuation<Void, Never>) {
+        keepNextJob()
+        continuation.resume()
+        runKeptJob()
+    }
+
+    /// Lets the task that waits for `continuation` go on in the next iteration.
+    package func resumeSoon(_ continuation: UnsafeContinuation<Void, Never>) {
+        enqueue(.continuation(continuation), site: LoopHandle.jobSite)
+    }
+
+    /// Runs a step of a task or actor.
+    @inline(__always)
+    func run(_ job: Job) {
         measure("a step of a Swift task") {
-            job.runSynchronously(
-                isolatedTo: handle.asUnownedSerialExecutor(),
-                taskExecutor: handle.asUnownedTaskExecutor())
+            let executor = handle.asUnownedTaskExecutor()
+            if job.isOfActor {
+                job.job.runSynchronously(
+                    isolatedTo: handle.asUnownedSerialExecutor(), taskExecutor: executor)
+            } else {
+                job.job.runSynchronously(on: executor)
+            }
         }
     }
 }

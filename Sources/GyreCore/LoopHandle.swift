@@ -11,7 +11,7 @@ public final class LoopHandle: Sendable {
     struct Mail: Sendable {
         enum Content: Sendable {
             case callback(@Sendable (Loop) throws -> Void)
-            case job(UnownedJob)
+            case job(Job)
         }
 
         let content: Content
@@ -72,6 +72,20 @@ public final class LoopHandle: Sendable {
         try send(Mail(content: .callback(body), site: site))
     }
 
+    /// Schedules `delivery`, as ``callSoonThreadSafe(file:line:_:)`` does, but allocates nothing on
+    /// the loop's own thread.
+    ///
+    /// - Throws: ``LoopError/Code/closed`` when the loop is closed.
+    package func schedule(
+        _ delivery: any LoopDelivery, site: CallSite
+    ) throws(LoopError) {
+        let address = loopAddress.load(ordering: .relaxed)
+        if Loop.withRunning(at: address, { $0.enqueue(.delivery(delivery), site: site) }) {
+            return
+        }
+        try send(Mail(content: .callback({ delivery.deliver(on: $0) }), site: site))
+    }
+
     /// Whether the loop belongs to the caller's thread, running or not.
     package var isOwnedByThisThread: Bool {
         owner.load(ordering: .relaxed) == gyre_thread_identity()
@@ -83,6 +97,12 @@ public final class LoopHandle: Sendable {
         return current != nil
             && UInt(bitPattern: current) == loopAddress.load(ordering: .relaxed)
     }
+
+    /// Whether the loop was closed.
+    ///
+    /// - Important: Callable from any thread; a loop that is open may be closed by the time of the
+    ///   next call.
+    public var isClosed: Bool { inbox.withCheckedLock { $0.isClosed } }
 
     func send(_ mail: Mail) throws(LoopError) {
         let (isOpen, isFirst) = inbox.withCheckedLock { inbox in

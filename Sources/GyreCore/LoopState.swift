@@ -6,6 +6,9 @@ struct LoopState: ~Copyable {
     var isClosed = false
     var isStopping = false
     var isDebug = false
+    /// The next job is not queued but kept, for who asked for it to run it.
+    var keepsNextJob = false
+    var keptJob: Job?
     var ticks: UInt64 = 0
     /// The most callbacks that were ever ready at once.
     var readyMaximum = 0

@@ -3,12 +3,22 @@
 /// One thing for the loop to run, and where it was scheduled.
 typealias ReadyEntry = (work: ReadyWork, site: CallSite)
 
+/// Something that was scheduled by itself, which needs no closure.
+package protocol LoopDelivery: AnyObject, Sendable {
+    /// Called on the loop's thread when its turn came.
+    func deliver(on loop: Loop)
+}
+
 enum ReadyWork {
     case callback(() throws -> Void)
     /// Scheduled from another thread; is handed the loop.
     case remote(@Sendable (Loop) throws -> Void)
     /// A step of a Swift task or actor.
-    case job(UnownedJob)
+    case job(Job)
+    /// A task that gave way.
+    case continuation(UnsafeContinuation<Void, Never>)
+    /// An object with something to tell.
+    case delivery(any LoopDelivery)
     case cancelled
 }
 

@@ -1,21 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Something that holds a descriptor and must give it back when its loop closes.
+/// Something that must be told when its loop closes: that holds a descriptor, or waits.
 package protocol LoopResource: AnyObject {
-    /// The loop closes: close the descriptor, drop references, call nobody.
+    /// The loop closes: close the descriptor, drop references, call no protocol.
     func loopDidClose()
+    /// What is said of it when the loop closes while it is still there.
+    var pendingReport: LoopExceptionContext? { get }
 }
 
-/// The open transports and servers of a loop.
+extension LoopResource {
+    package var pendingReport: LoopExceptionContext? { nil }
+}
+
+/// What lives as long as it is at work: the open transports and servers of a loop, or its tasks.
 ///
 /// It keeps them alive: a connection lives until it is closed, not until its last reference goes.
-struct ResourceList {
+package struct ResourceList {
     private var resources: [(any LoopResource)?] = []
     private var free: [Int32] = []
 
-    var count: Int { resources.count - free.count }
+    package var count: Int { resources.count - free.count }
 
-    mutating func insert(_ resource: any LoopResource) -> Int32 {
+    package mutating func insert(_ resource: any LoopResource) -> Int32 {
         if let index = free.popLast() {
             resources[Int(index)] = resource
             return index
@@ -25,10 +31,13 @@ struct ResourceList {
     }
 
     /// Hands the resource back, so that the caller releases it when the list is consistent again.
-    mutating func remove(_ index: Int32) -> (any LoopResource)? {
+    package mutating func remove(_ index: Int32) -> (any LoopResource)? {
         free.append(index)
         return resources[Int(index)].take()
     }
+
+    /// All of them, in no particular order.
+    package var all: [any LoopResource] { resources.compactMap { $0 } }
 
     mutating func closeAll() {
         let open = resources

@@ -3,6 +3,56 @@
 public import GyreCore
 
 extension Loop {
+    /// Makes a task of `body`.
+    ///
+    /// The loop holds it until it ends. An error that it throws and nobody looks at is reported to
+    /// the exception handler; a ``LoopFatalError`` ends the run of the loop, too.
+    ///
+    /// Reports call it `name`, or `Task-1` and so on. An `eager` task begins inside this call and
+    /// runs to its first suspension, unless the loop does not run; others begin in a later
+    /// iteration.
+    ///
+    /// - Returns: The task, which is the future of what `body` returns.
+    /// - Important: On the loop's thread only; from others use
+    ///   ``LoopHandle/createTaskThreadSafe(name:file:line:_:)``.
+    @discardableResult
+    public func createTask<Value: Sendable>(
+        name: String? = nil, eager: Bool = false,
+        file: StaticString = #fileID, line: UInt = #line,
+        _ body: sending @escaping () async throws -> Value
+    ) -> LoopTask<Value> {
+        checkThread("createTask", instead: "handle.createTaskThreadSafe")
+        let task = LoopTask<Value>(
+            on: handle, name: name, site: CallSite(file: file, line: line))
+        guard !isClosed else {
+            task.cancel()
+            return task
+        }
+        task.register(on: self)
+        if eager {
+            task.startEagerly(on: self, body)
+        } else {
+            task.start(body)
+        }
+        return task
+    }
+
+    /// The task whose body runs; nil in callbacks, and in child tasks that Swift made.
+    public var currentTask: (any AnyLoopTask)? {
+        guard let task = CurrentTask.body as? any AnyLoopTask, task.handle == handle else {
+            return nil
+        }
+        return task
+    }
+
+    /// The tasks that did not end yet, in the order they were made.
+    public var allTasks: [any AnyLoopTask] {
+        checkThread("allTasks", instead: "handle.callSoonThreadSafe")
+        return tasks.all.compactMap { $0 as? any AnyLoopTask }.sorted { $0.number < $1.number }
+    }
+
+    // MARK: Running until something is done
+
     /// Runs the loop until `future` is done, and returns its value.
     ///
     /// - Throws: The error that the future ended with; `CancellationError` when it was cancelled;
@@ -30,17 +80,28 @@ extension Loop {
     ///
     /// - Throws: The error that `body` threw; otherwise as ``runUntilComplete(_:)``.
     public func runUntilComplete<Value: Sendable>(
-        file: StaticString = #fileID, line: UInt = #line,
+        name: String? = nil, file: StaticString = #fileID, line: UInt = #line,
         _ body: sending @escaping () async throws -> Value
     ) throws -> Value {
-        let future = LoopFuture<Value>(on: self, file: file, line: line)
-        Task(executorPreference: handle) {
-            do {
-                _ = future.complete(.value(try await body()))
-            } catch {
-                _ = future.complete(.failure(error))
-            }
-        }
-        return try runUntilComplete(future)
+        try runUntilComplete(createTask(name: name, file: file, line: line, body))
+    }
+}
+
+extension LoopHandle {
+    /// Makes a task of `body` from any thread.
+    ///
+    /// It begins in a later iteration of the loop, which is woken if it is blocked.
+    ///
+    /// - Throws: ``LoopError/Code/closed`` when the loop is closed.
+    /// - Important: Callable from any thread.
+    @discardableResult
+    public func createTaskThreadSafe<Value: Sendable>(
+        name: String? = nil, file: StaticString = #fileID, line: UInt = #line,
+        _ body: sending @escaping () async throws -> Value
+    ) throws(LoopError) -> LoopTask<Value> {
+        guard !isClosed else { throw LoopError(.closed, operation: "createTaskThreadSafe") }
+        let task = LoopTask<Value>(on: self, name: name, site: CallSite(file: file, line: line))
+        task.start(body)
+        return task
     }
 }

@@ -5,54 +5,76 @@ import GyreCore
 extension LoopFuture {
     /// The value, as soon as there is one.
     ///
-    /// Any task may wait.
-    ///
-    /// Cancelling the task that waits cancels the future too.
+    /// Any task may wait. Cancelling the task that waits cancels the future too; ``shield(_:)`` is
+    /// for where that is not wanted.
     ///
     /// - Throws: The error that the future ended with; `CancellationError` when it was cancelled;
-    ///   ``LoopError/Code/loopMismatch`` when the task runs on another loop.
+    ///   ``LoopError/Code/loopMismatch`` when the task runs on another loop;
+    ///   ``LoopError/Code/invalidState`` in a task that waits for itself.
     public var value: Value {
         get async throws {
-            if handle.isOnLoop { return try await valueOnLoop() }
+            if handle.isOnLoop {
+                if !isDone { try await suspend() }
+                return try result()
+            }
             guard Loop.current == nil else {
                 throw LoopError(
                     .loopMismatch, operation: "value", detail: "the future is another loop's")
             }
-            // From outside: the short way there and back.
-            return try await Task(executorPreference: handle) { [self] in
-                try await valueOnLoop()
-            }.awaited(cancelling: self)
+            return try await valueFromOutside()
         }
     }
 
-    private func valueOnLoop() async throws -> Value {
-        if !isDone { await wait() }
-        return try result()
+    /// From another thread: the short way there and back.
+    private func valueFromOutside() async throws -> Value {
+        let there = Task(executorPreference: handle) { [self] in
+            if !isDone { try await suspend() }
+            return try result()
+        }
+        return try await withTaskCancellationHandler {
+            try await there.value
+        } onCancel: {
+            there.cancel()
+        }
     }
 
-    private func wait() async {
-        await withTaskCancellationHandler {
+    /// Waits until the future is done, in whatever way, on the loop.
+    ///
+    /// Does not look at the outcome, and cancelling the task that waits does not cancel the future.
+    ///
+    /// - Throws: `CancellationError` when the task that waits is cancelled.
+    public func waitUntilDone() async throws {
+        guard !isDone else { return }
+        let done = LoopFuture<Void>(on: handle, site: site)
+        let callback = LoopDoneCallback<Value> { _ in _ = done.complete(.value(())) }
+        addDoneCallback(callback)
+        defer { removeDoneCallback(callback) }
+        try await done.value
+    }
+
+    /// Waits until the future is done, on the loop.
+    ///
+    /// - Throws: `CancellationError` when the task was cancelled after the future was done;
+    ///   before, its cancellation is that of the future.
+    func suspend() async throws {
+        guard let scope = CurrentTask.body else { return await suspendInChild() }
+        try scope.beginWait(for: self)
+        // A cancellation that came before has ended the future already.
+        if !isDone {
             // SAFETY: a waiter is taken out of the list when it is told, so it is resumed once; and
             // a future that is awaited is held by the task until then.
-            await withUnsafeContinuation { continuation in
-                // A cancellation that came before has ended the future, and is told like any end.
-                add(.continuation(continuation))
-            }
+            await withUnsafeContinuation { add(.continuation($0)) }
+        }
+        try scope.endWait()
+    }
+
+    /// In a task of Swift, which learns from Swift that it is cancelled.
+    private func suspendInChild() async {
+        await withTaskCancellationHandler {
+            // SAFETY: as above.
+            await withUnsafeContinuation { add(.continuation($0)) }
         } onCancel: {
             cancelThreadSafe()
-        }
-    }
-}
-
-extension Task where Failure == any Error {
-    /// The value of this task; cancelling who waits for it cancels `future`.
-    fileprivate func awaited<Value: Sendable>(
-        cancelling future: LoopFuture<Value>
-    ) async throws -> Success {
-        try await withTaskCancellationHandler {
-            try await value
-        } onCancel: {
-            future.cancelThreadSafe()
         }
     }
 }

@@ -2,6 +2,14 @@
 
 public import GyreCore
 
+/// Something that a task waits for, and whose waiting ends when the task is cancelled.
+protocol CancellableWait: AnyObject {
+    /// Ends the waiting, which tells who waits; false when it ended already.
+    func cancelWait() -> Bool
+    /// What is waited for, in the list of tasks.
+    var waitDescription: String { get }
+}
+
 /// A result that comes later: one value, one error, or a cancellation.
 ///
 /// A future belongs to a loop. It can be passed to any thread and awaited by any task; completing
@@ -11,14 +19,15 @@ public import GyreCore
 ///
 /// An error that nobody looked at is reported to the loop's exception handler when the future is
 /// released, with the place where it was made.
-public final class LoopFuture<Value: Sendable>: @unchecked Sendable {
+public class LoopFuture<Value: Sendable>: LoopDelivery, CancellableWait, @unchecked Sendable {
     // SAFETY: `outcome`, `waiters` and the flags are read and written on the thread that owns the
     // loop only, which every call checks. The last release may come on another thread, when nobody
     // else can reach them any more.
 
     /// The handle of the loop this future belongs to.
     public let handle: LoopHandle
-    private let site: CallSite
+    /// Where the future was made.
+    public let site: CallSite
     private var storedOutcome = Outcome.pending
     private var waiters = Waiters<Value>()
     /// Somebody looked at the error.
@@ -138,6 +147,9 @@ public final class LoopFuture<Value: Sendable>: @unchecked Sendable {
     @discardableResult
     public func cancel() -> Bool { complete(.cancelled) }
 
+    /// Whether an error is not reported although nobody looked at it.
+    func markErrorAsSeen() { isErrorSeen = true }
+
     /// Ends the future from any thread.
     ///
     /// On a future that is done by then nothing happens.
@@ -172,7 +184,7 @@ public final class LoopFuture<Value: Sendable>: @unchecked Sendable {
     func complete(_ outcome: Outcome) -> Bool {
         guard !isDone else { return false }
         storedOutcome = outcome
-        if !waiters.isEmpty { scheduleDelivery() }
+        tellWaiters()
         return true
     }
 
@@ -209,18 +221,22 @@ public final class LoopFuture<Value: Sendable>: @unchecked Sendable {
     func add(_ waiter: Waiters<Value>.Waiter) {
         checkThread()
         waiters.append(waiter)
-        if isDone { scheduleDelivery() }
+        if isDone { tellWaiters() }
     }
 
-    private func scheduleDelivery() {
+    /// Tells everybody in order: tasks at once, since they go on in a later iteration anyway, and
+    /// from the first callback on in a delivery of their own.
+    private func tellWaiters() {
         guard !isDeliveryScheduled else { return }
+        while let continuation = waiters.removeFirstContinuation() { continuation.resume() }
+        guard !waiters.isEmpty else { return }
         isDeliveryScheduled = true
         // On a closed loop nothing runs any more, and that includes what waits here.
-        try? handle.schedule({ [self] loop in deliver(on: loop) }, site: site)
+        try? handle.schedule(self, site: site)
     }
 
     /// Tells those who waited when the delivery began; who comes meanwhile is told later.
-    private func deliver(on loop: Loop) {
+    package func deliver(on loop: Loop) {
         isDeliveryScheduled = false
         var remaining = waiters.count
         while remaining > 0, let waiter = waiters.removeFirst() {
@@ -230,11 +246,17 @@ public final class LoopFuture<Value: Sendable>: @unchecked Sendable {
             case .continuation(let continuation): continuation.resume()
             }
         }
-        if !waiters.isEmpty { scheduleDelivery() }
+        tellWaiters()
     }
 
+    // MARK: For tasks that wait
+
+    func cancelWait() -> Bool { cancel() }
+
+    var waitDescription: String { "the future made at \(site)" }
+
     @inline(__always)
-    private func checkThread() {
+    func checkThread() {
         if !handle.isOwnedByThisThread {
             trap(
                 "a future was used on another thread than its loop's; "

@@ -34,6 +34,13 @@ struct Waiters<Value: Sendable> {
         return oldest
     }
 
+    /// The first, if it is a task that waits.
+    mutating func removeFirstContinuation() -> UnsafeContinuation<Void, Never>? {
+        guard case .continuation(let continuation) = first else { return nil }
+        _ = removeFirst()
+        return continuation
+    }
+
     /// Removes every registration of `callback` and returns how many there were.
     mutating func remove(_ callback: LoopDoneCallback<Value>) -> Int {
         let all = (first.map { [$0] } ?? []) + rest

@@ -14,6 +14,8 @@ struct SafetyTests {
         "Sources/GyreCore/RingBuffer.swift": 1,
         "Sources/GyreDispatch/DispatchEmbedding.swift": 1,
         "Sources/GyreTasks/LoopFuture.swift": 1,
+        "Sources/GyreTasks/LoopTask.swift": 1,
+        "Sources/GyreTasks/Sleep.swift": 1,
     ]
 
     /// Types that belong to a loop's thread, and where that is said.
@@ -49,6 +51,9 @@ struct SafetyTests {
         "Sources/GyreNet/SocketOptions.swift",
         "Sources/GyreNet/WriteQueue.swift",
         "Sources/GyreTasks/LoopFuture+Await.swift",
+        "Sources/GyreTasks/LoopTask.swift",
+        "Sources/GyreTasks/Sleep.swift",
+        "Sources/GyreTasks/TaskScope.swift",
         "Sources/GyreTesting/Conformance/Connecting.swift",
         "Sources/GyreTesting/Conformance/Signals.swift",
         "Sources/GyreTesting/OpenDescriptors.swift",

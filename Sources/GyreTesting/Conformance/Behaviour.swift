@@ -17,6 +17,8 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         case executors
         /// Futures.
         case futures
+        /// Tasks and their cancellation.
+        case tasks
         /// Watched descriptors.
         case descriptors
         /// Signals.
@@ -71,6 +73,7 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         HandlesAndThreads.behaviours,
         Executors.behaviours,
         Futures.behaviours,
+        Tasks.behaviours,
         Descriptors.behaviours,
         Signals.behaviours,
         Streams.behaviours,

@@ -31,7 +31,6 @@ public enum Coverage {
         ([11], .missing("tasks: not written yet")),
         ([26], .elsewhere("a trap needs a process: ForeignThreadTests")),
         ([29, 30, 31], .missing("executor jobs give futures: not written yet")),
-        ([44, 45] + Array(47...55), .missing("tasks: not written yet")),
         (Array(56...73), .missing("combinators and timeouts: not written yet")),
         (Array(74...83), .missing("locks and queues: not written yet")),
         (Array(94...97), .missing("stream readers: not written yet")),

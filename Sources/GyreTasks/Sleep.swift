@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import GyreCore
+
+/// Suspends the task for `delay`, on the loop it runs on.
+///
+/// Never less than that. With a delay of zero or less it goes on in the next iteration, behind what
+/// is ready now. Cancelling the task removes the timer.
+///
+/// - Throws: `CancellationError` when the task is cancelled;
+///   ``LoopError/Code/loopMismatch`` outside a loop.
+public func sleep(
+    _ delay: Duration, file: StaticString = #fileID, line: UInt = #line
+) async throws {
+    guard let loop = Loop.current else {
+        throw LoopError(
+            .loopMismatch, operation: "sleep", detail: "the task does not run on a loop")
+    }
+    guard delay > .zero else { return try await yieldTurn(on: loop) }
+    let wait = SleepWait(on: loop.handle, site: CallSite(file: file, line: line))
+    let timer = loop.callLater(delay, file: file, line: line) { wait.end() }
+    defer { timer.cancel() }
+    try await wait.suspend()
+    try wait.result()
+}
+
+/// Goes on in the next iteration.
+private func yieldTurn(on loop: Loop) async throws {
+    // SAFETY: the loop resumes it once, or is closed, when no task goes on any more.
+    await withUnsafeContinuation { loop.resumeSoon($0) }
+    guard let scope = CurrentTask.body else { return try Task.checkCancellation() }
+    try scope.endWait()
+}
+
+/// What a sleeping task waits for.
+private final class SleepWait: LoopFuture<Void>, @unchecked Sendable {
+    // SAFETY: adds nothing to its superclass.
+
+    func end() { _ = complete(.value(())) }
+
+    override var waitDescription: String { "sleep at \(site)" }
+}
