@@ -68,6 +68,17 @@ extension LoopError.Code {
     /// The future or task belongs to another loop than the one that waits for it.
     public static let loopMismatch = Self("loopMismatch")
 
+    // Queues and barriers.
+
+    /// No item in the queue.
+    public static let queueEmpty = Self("queueEmpty")
+    /// No room in the queue.
+    public static let queueFull = Self("queueFull")
+    /// The queue was shut down.
+    public static let queueShutDown = Self("queueShutDown")
+    /// The barrier was aborted or reset.
+    public static let barrierBroken = Self("barrierBroken")
+
     // Sockets.
 
     /// Another socket is bound to the address.

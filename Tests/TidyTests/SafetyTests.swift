@@ -13,9 +13,11 @@ struct SafetyTests {
         "Sources/GyreCore/Loop.swift": 2,
         "Sources/GyreCore/RingBuffer.swift": 1,
         "Sources/GyreDispatch/DispatchEmbedding.swift": 1,
+        "Sources/GyreTasks/LoopBound.swift": 1,
         "Sources/GyreTasks/LoopFuture.swift": 1,
         "Sources/GyreTasks/LoopTask.swift": 1,
         "Sources/GyreTasks/Sleep.swift": 1,
+        "Sources/GyreTasks/WaitLine.swift": 1,
     ]
 
     /// Types that belong to a loop's thread, and where that is said.

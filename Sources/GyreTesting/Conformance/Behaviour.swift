@@ -19,6 +19,8 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         case futures
         /// Tasks and their cancellation.
         case tasks
+        /// Locks, events, conditions, semaphores, barriers.
+        case locks
         /// Watched descriptors.
         case descriptors
         /// Signals.
@@ -74,6 +76,7 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         Executors.behaviours,
         Futures.behaviours,
         Tasks.behaviours,
+        Locks.behaviours,
         Descriptors.behaviours,
         Signals.behaviours,
         Streams.behaviours,
