@@ -373,6 +373,16 @@ bool gyre_ring_poll(
     return true;
 }
 
+bool gyre_ring_take_back(struct gyre_ring *ring, uint64_t user_data) {
+    struct io_uring_sq *sq = &ring->uring.sq;
+    if (sq->sqe_head == sq->sqe_tail)
+        return false;
+    if (sq->sqes[(sq->sqe_tail - 1) & *sq->kring_mask].user_data != user_data)
+        return false;
+    sq->sqe_tail--;
+    return true;
+}
+
 bool gyre_ring_cancel(struct gyre_ring *ring, uint64_t user_data, uint64_t target) {
     struct io_uring_sqe *sqe = next_entry(ring, user_data);
     if (sqe == NULL)

@@ -174,6 +174,15 @@ extension Loop {
         return id
     }
 
+    /// Takes back the operation `id`, when it was submitted last and the kernel has not got it yet.
+    ///
+    /// False when it goes on. Otherwise it never was: it does not complete.
+    package func takeBack(_ id: OperationID) -> Bool {
+        guard !isClosed, backend.takeBack(id) else { return false }
+        operations.withdraw(id)
+        return true
+    }
+
     /// Asks to end the operation.
     ///
     /// Its last completion still comes, later.

@@ -19,6 +19,8 @@ public final class Loop {
     package let operations: OperationTable
     package let backend: any LoopBackend
     package let clock: LoopClock
+    /// Where small sends wait for the next wait, when the backend batches them.
+    package let sendBuffers: SendBuffers?
 
     /// What changes at every turn, behind a pointer: in a class every access to it would be checked
     /// at run time for overlaps with others, which costs more than running a callback.
@@ -52,6 +54,7 @@ public final class Loop {
         self.selection = selection
         self.clock = clock
         backend = try makeBackend(operations)
+        sendBuffers = backend.batchesSends ? SendBuffers() : nil
         // Last: what is allocated before an error is thrown would never be freed.
         state = .allocate(capacity: 1)
         state.initialize(to: LoopState())
@@ -231,6 +234,8 @@ public final class Loop {
         handle.takeOwnership()
         gyre_set_current_loop(UnsafeMutableRawPointer(bitPattern: address))
         ticks()
+        // What the last callbacks sent must not wait for another run.
+        if backend.batchesSends { backend.wait(nanoseconds: 0) }
         gyre_set_current_loop(nil)
         state.pointee.isRunning = false
         state.pointee.isStopping = false

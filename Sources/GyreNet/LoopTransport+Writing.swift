@@ -5,10 +5,11 @@ public import GyreCore
 
 // Writing. The first write of an iteration goes to the kernel at once, without a copy; small ones
 // that follow in the same iteration are collected and go together in the next, before it waits.
+// Where sends can go with the wait itself, small writes do: see the file on batching.
 
 extension LoopTransport {
     /// From this size on a piece is sent at once even if it is not the first of the iteration.
-    private static var directSize: Int { 16 << 10 }
+    static var directSize: Int { 16 << 10 }
     /// Collected pieces are sent early when they reach this size.
     private static var flushSize: Int { 64 << 10 }
 
@@ -41,6 +42,7 @@ extension LoopTransport {
     /// Sends several pieces in order, in one send where the kernel has room for them.
     public func write(pieces: [[UInt8]]) throws(LoopError) {
         guard try mayWrite() else { return }
+        settlePiece()
         for piece in pieces { piece.withUnsafeBytes { keep($0) } }
         flush()
         tellMarks()
@@ -77,11 +79,18 @@ extension LoopTransport {
     // `keep` copies it into the queue, whose chunks stay in place while an operation sends them.
     private func write(_ bytes: UnsafeRawBufferPointer) {
         guard bytes.count > 0 else { return }
+        if let buffers = loop.sendBuffers { return batch(bytes, in: buffers) }
         let tick = UInt32(truncatingIfNeeded: loop.ticks)
         guard queue == nil, tick != lastSendTick || bytes.count >= Self.directSize else {
             return collect(bytes)
         }
         lastSendTick = tick
+        sendNow(bytes)
+    }
+
+    /// Sends `bytes` as far as the kernel takes them, and keeps the rest.
+    @inline(__always)
+    func sendNow(_ bytes: UnsafeRawBufferPointer) {
         guard let sent = send(bytes), sent < bytes.count else { return }
         keep(UnsafeRawBufferPointer(rebasing: bytes[sent...]))
         submitSend()
@@ -90,7 +99,7 @@ extension LoopTransport {
 
     /// How many bytes the kernel took; nil when the connection broke.
     @inline(__always)
-    private func send(_ bytes: UnsafeRawBufferPointer) -> Int? {
+    func send(_ bytes: UnsafeRawBufferPointer) -> Int? {
         let flags = CInt(MSG_DONTWAIT | MSG_NOSIGNAL)
         let attempt = attempting { Glibc.send(fd, bytes.baseAddress, bytes.count, flags) }
         switch attempt {
@@ -103,7 +112,7 @@ extension LoopTransport {
     }
 
     @inline(never)
-    private func collect(_ bytes: UnsafeRawBufferPointer) {
+    func collect(_ bytes: UnsafeRawBufferPointer) {
         keep(bytes)
         if sendID == .none {
             if bufferedCount >= Self.flushSize {
@@ -120,14 +129,14 @@ extension LoopTransport {
         tellMarks()
     }
 
-    private func keep(_ bytes: UnsafeRawBufferPointer) {
+    func keep(_ bytes: UnsafeRawBufferPointer) {
         let queue = queue ?? WriteQueue()
         self.queue = queue
         queue.append(bytes)
     }
 
     /// Sends what was collected, as far as the kernel takes it.
-    private func flush() {
+    func flush() {
         guard sendID == .none, !state.contains(.ending), let queue else { return }
         while queue.count > 0 {
             let bytes = queue.next()
@@ -139,7 +148,7 @@ extension LoopTransport {
     }
 
     /// The kernel is full: lets the loop send the rest when there is room.
-    private func submitSend() {
+    func submitSend() {
         guard let queue, sendID == .none, !state.contains(.ending) else { return }
         queue.isFrontLent = true
         sendID = loop.submitSend(queue.next(), on: fd, target: self)
@@ -147,6 +156,7 @@ extension LoopTransport {
 
     func sent(_ completion: Completion) {
         sendID = .none
+        guard pieceCount == 0 else { return pieceSent(completion.result) }
         guard !state.contains(.ending), let queue else { return finishIfEnded() }
         queue.isFrontLent = false
         guard completion.result >= 0 else {
@@ -157,7 +167,7 @@ extension LoopTransport {
         tellMarks()
     }
 
-    private func emptied() {
+    func emptied() {
         queue = nil
         if state.contains(.closing) {
             end(nil)
@@ -176,7 +186,7 @@ extension LoopTransport {
     /// How many bytes are kept because the kernel did not take them yet.
     public var writeBufferSize: Int { bufferedCount }
 
-    var bufferedCount: Int { queue?.count ?? 0 }
+    var bufferedCount: Int { Int(pieceCount) + (queue?.count ?? 0) }
 
     /// The marks of the write buffer, in bytes.
     public var writeBufferLimits: (low: Int, high: Int) { (lowMark, highMark) }
@@ -203,7 +213,7 @@ extension LoopTransport {
         tellMarks()
     }
 
-    private func tellMarks() {
+    func tellMarks() {
         guard let proto, !state.contains(.ending) else { return }
         let count = bufferedCount
         if count > highMark, !state.contains(.writingPaused) {

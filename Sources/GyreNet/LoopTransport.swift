@@ -36,15 +36,20 @@ public final class LoopTransport {
     let loop: Loop
     var state: State = []
     var fd: CInt
-    private var resource: Int32 = -1
+    var proto: (any LoopStreamProtocol)?
+    var sendID = OperationID.none
+    // SAFETY: it points into the loop's send buffers, `pieceCount` bytes, which stay in place until
+    // the piece is released.
+    /// What goes with the loop's next wait.
+    var pieceStart: UnsafeRawPointer?
+    var pieceCount: Int32 = 0
     /// The tick of the last direct send.
     var lastSendTick: UInt32 = .max
-    var receiveID = OperationID.none
-    var sendID = OperationID.none
-    var proto: (any LoopStreamProtocol)?
-    private var server: LoopServer?
     /// What could not be sent yet; nil when there is nothing.
     var queue: WriteQueue?
+    var receiveID = OperationID.none
+    private var resource: Int32 = -1
+    private var server: LoopServer?
     /// What arrived between a pause and the kernel's word that it stopped receiving.
     private var held: [UInt8] = []
     private var lossError: (any Error)?
@@ -210,6 +215,7 @@ public final class LoopTransport {
         guard !state.contains(.ending) else { return }
         state.formUnion([.closing, .ending])
         lossError = error
+        dropPiece()
         if receiveID != .none { loop.cancel(receiveID) }
         if sendID != .none { loop.cancel(sendID) }
         // Never inside the call that caused it.

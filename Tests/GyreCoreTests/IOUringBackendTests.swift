@@ -99,6 +99,54 @@ struct IOUringBackendTests {
         #expect(targets.allSatisfy { $0.results.count >= 5 })
     }
 
+    @Test("What was submitted last can be taken back until the wait, and never completes")
+    func takeBack() throws {
+        let rig = try Rig()
+        let pair = SocketPair()
+        pair.sendToNear()
+        let targets = (0..<3).map { _ in NotingTarget() }
+        let ids = targets.map { rig.submit(.poll, on: pair.near, $0) }
+        #expect(!rig.backend.takeBack(ids[0]))
+        for id in ids.dropFirst().reversed() {
+            #expect(rig.backend.takeBack(id))
+            rig.operations.withdraw(id)
+        }
+        #expect(rig.operations.active == 1)
+        #expect(rig.operations.submitted == 1)
+        rig.backend.wait(nanoseconds: 0)
+        #expect(!rig.backend.takeBack(ids[0]))
+        try rig.run(until: { !targets[0].results.isEmpty })
+        #expect(targets[1].results.isEmpty && targets[2].results.isEmpty)
+        rig.cancel(ids[0])
+        try rig.run(until: { rig.operations.active == 0 })
+    }
+
+    @Test("An immediate send takes what there is room for, and waits for none")
+    func immediateSend() throws {
+        let rig = try Rig()
+        let pair = SocketPair()
+        let bytes = [UInt8](repeating: 7, count: 4 << 20)
+        var results: [CInt] = []
+        for _ in 0..<2 {
+            let target = NotingTarget()
+            bytes.withUnsafeBytes { bytes in
+                let id = rig.operations.insert(
+                    Operation(
+                        kind: .send, fd: pair.near, direction: .write,
+                        pointer: bytes.baseAddress, count: bytes.count, isImmediate: true),
+                    target: target)
+                rig.backend.submit(id)
+                rig.backend.wait(nanoseconds: 0)
+                rig.backend.deliver()
+            }
+            #expect(target.lasts == 1)
+            results += target.results
+        }
+        try #require(results.count == 2)
+        #expect(results[0] > 0 && results[0] < 4 << 20)
+        #expect(results[1] == -EAGAIN)
+    }
+
     // MARK: Receive buffers
 
     private static func options(

@@ -94,6 +94,8 @@ bool gyre_ring_connect(
     uint32_t length);
 bool gyre_ring_poll(
     struct gyre_ring *_Nonnull ring, uint64_t user_data, int fd, uint32_t events, bool multishot);
+// Takes back the request `user_data` if it was queued last and not handed over yet.
+bool gyre_ring_take_back(struct gyre_ring *_Nonnull ring, uint64_t user_data);
 bool gyre_ring_cancel(struct gyre_ring *_Nonnull ring, uint64_t user_data, uint64_t target);
 
 #endif

@@ -19,6 +19,7 @@ package final class IOUringBackend: LoopBackend {
     package var waker: any LoopWaker { event }
     package var socketFlags: CInt { CInt(SOCK_CLOEXEC.rawValue) }
     package var descriptor: CInt? { gyre_ring_descriptor(ring) }
+    package var batchesSends: Bool { true }
     package var runsOnThisThread: Bool { thread == 0 || thread == gyre_thread_identity() }
 
     private enum Tag {
@@ -38,8 +39,14 @@ package final class IOUringBackend: LoopBackend {
     /// The thread that made the first enter, to which the ring belongs; zero before that.
     private var thread: UInt = 0
     private var deferred: [Deferred] = []
-    /// Receives for which there was no buffer, in the order in which they ran out.
-    private var starved: [OperationID] = []
+    /// Receives for which there was no buffer, in the order in which they are armed anew.
+    private var starved = RingBuffer<OperationID>()
+    /// Those that ran out in this batch, in that order.
+    private var justStarved: [OperationID] = []
+    /// How many starved receives are armed at once.
+    private var armLimit = 1
+    /// Receives of this batch that found a buffer.
+    private var fedCount = 0
     // SAFETY: `ring` is made in init and destroyed in close, after which the loop makes no call.
     // `batch` owns room for `batchCapacity` values, those at `delivered ..< drained` initialized.
     private let ring: OpaquePointer
@@ -78,6 +85,8 @@ package final class IOUringBackend: LoopBackend {
         if !encode(operation, id) { deferred.append(.submit(id)) }
     }
 
+    package func takeBack(_ id: OperationID) -> Bool { gyre_ring_take_back(ring, id.rawValue) }
+
     package func cancel(_ id: OperationID) {
         if !gyre_ring_cancel(ring, Tag.cancel, id.rawValue) { deferred.append(.cancel(id)) }
     }
@@ -94,6 +103,7 @@ package final class IOUringBackend: LoopBackend {
     package func deliver() {
         // What completes meanwhile is for the next iteration: polls of descriptors that are ready
         // complete as soon as they are armed anew, and would keep this going for ever.
+        fedCount = 0
         var budget = drained - delivered + Int(gyre_ring_completion_count(ring))
         while budget > 0, !operations.isInterrupted {
             if delivered == drained {
@@ -107,6 +117,7 @@ package final class IOUringBackend: LoopBackend {
             if completion.returns_buffer { gyre_ring_return_buffer(ring, completion.buffer) }
         }
         gyre_ring_publish_buffers(ring)
+        if !justStarved.isEmpty { queueStarved() }
         if !starved.isEmpty, !operations.isInterrupted { armStarved() }
     }
 
@@ -117,6 +128,8 @@ package final class IOUringBackend: LoopBackend {
     package func close() {
         guard isOpen else { return }
         isOpen = false
+        // What was sent outside a run.
+        if thread == gyre_thread_identity() { _ = gyre_ring_enter(ring, false, 0) }
         // Requests keep pointers into memory of their targets. The kernel drops them all before
         // the destroy returns the ring's memory; those of this thread run no more after it.
         gyre_ring_end_requests(ring)
@@ -181,6 +194,7 @@ package final class IOUringBackend: LoopBackend {
         let id = OperationID(rawValue: completion.user_data)
         if completion.more {
             let count = completion.bytes == nil ? 0 : Int(completion.result)
+            fedCount += 1
             let bytes = UnsafeRawBufferPointer(start: completion.bytes, count: count)
             operations.complete(id, completion.result, more: true, bytes: bytes)
         } else {
@@ -202,22 +216,29 @@ package final class IOUringBackend: LoopBackend {
             case .accept, .poll: result < 0
             }
         guard !isOver else { return operations.complete(id, result) }
-        guard result != -ENOBUFS else { return starved.append(id) }
+        guard result != -ENOBUFS else { return justStarved.append(id) }
         let count = completion.bytes == nil ? 0 : Int(result)
         let bytes = UnsafeRawBufferPointer(start: completion.bytes, count: count)
         operations.complete(id, result, more: true, bytes: bytes)
         arm(id)
     }
 
+    /// The first that ran out in a batch is the one that used the buffers up, as it would again: it
+    /// goes last, so that a busy connection takes turns with the others.
+    private func queueStarved() {
+        for id in justStarved.dropFirst() { starved.append(id) }
+        starved.append(justStarved[0])
+        justStarved.removeAll(keepingCapacity: true)
+        // Not more than the buffers sufficed for: each of the others would cost a submission and a
+        // completion that only says so again.
+        armLimit = max(1, fedCount)
+    }
+
     /// Lets starved receives go on, now that the buffers of this batch are on their way back.
-    ///
-    /// The first that ran out is the one that used them up, as it would again: it goes last, so
-    /// that a busy connection takes turns with the others.
     private func armStarved() {
-        let waiting = starved
-        starved.removeAll(keepingCapacity: true)
-        for id in waiting.dropFirst() { arm(id) }
-        if let first = waiting.first { arm(first) }
+        for _ in 0..<min(armLimit, starved.count) { arm(starved.removeFirst()) }
+        // As long as the buffers suffice.
+        armLimit = min(2 * armLimit, 1 << 20)
     }
 
     private func arm(_ id: OperationID) {

@@ -31,8 +31,17 @@ package protocol LoopBackend: AnyObject {
     /// what is under way belongs to a thread.
     var runsOnThisThread: Bool { get }
 
+    /// Whether what is submitted reaches the kernel together with the next wait, so that a small
+    /// send costs less submitted than as a system call of its own.
+    var batchesSends: Bool { get }
+
     /// Starts the operation `id`, which is in the table the backend was made with.
     func submit(_ id: OperationID)
+
+    /// Takes back the operation `id`, when it was submitted last and the kernel has not got it yet.
+    ///
+    /// False when it goes on.
+    func takeBack(_ id: OperationID) -> Bool
 
     /// Asks to end the operation `id` early.
     func cancel(_ id: OperationID)
@@ -55,6 +64,12 @@ package protocol LoopBackend: AnyObject {
 extension LoopBackend {
     /// Only those answer otherwise that another event loop may wait for.
     package var hasUndelivered: Bool { false }
+
+    /// For those that make a system call for each send.
+    package var batchesSends: Bool { false }
+
+    /// For those that hand over at once.
+    package func takeBack(_ id: OperationID) -> Bool { false }
 
     /// Only a ring cares.
     package var runsOnThisThread: Bool { true }

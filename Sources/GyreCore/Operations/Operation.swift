@@ -24,6 +24,8 @@ package struct Operation {
     package let fd: CInt
     package let kind: Kind
     package let direction: Direction
+    /// A send that waits for no room.
+    package let isImmediate: Bool
     /// Cancellation was asked for.
     ///
     /// The last completion is still to come.
@@ -32,13 +34,15 @@ package struct Operation {
     package var isUnderWay = false
 
     init(
-        kind: Kind, fd: CInt, direction: Direction, pointer: UnsafeRawPointer? = nil, count: Int = 0
+        kind: Kind, fd: CInt, direction: Direction, pointer: UnsafeRawPointer? = nil,
+        count: Int = 0, isImmediate: Bool = false
     ) {
         self.kind = kind
         self.fd = fd
         self.direction = direction
         self.pointer = pointer
         self.count = count
+        self.isImmediate = isImmediate
     }
 }
 

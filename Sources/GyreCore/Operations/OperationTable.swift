@@ -110,6 +110,15 @@ package final class OperationTable {
             Completion(id: id, kind: kind, result: result, more: more, bytes: bytes))
     }
 
+    /// Frees the slot of an operation that the backend has taken back: it never was.
+    package func withdraw(_ id: OperationID) {
+        guard isActive(id) else { return }
+        let target = slots[id.slot].target.take()
+        vacate(id.slot)
+        submissions &-= 1
+        _ = consume target
+    }
+
     /// Frees every slot without telling anybody.
     ///
     /// For a loop that closes, after its backend has.

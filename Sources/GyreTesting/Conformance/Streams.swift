@@ -43,7 +43,7 @@ enum Streams {
             Behaviour(
                 "aClosingLoopClosesConnectionsAndCallsNobody", [9], .streams,
                 aClosingLoopClosesConnectionsAndCallsNobody),
-        ] + flowControl
+        ] + flowControl + writing
 
     // MARK: Order
 
