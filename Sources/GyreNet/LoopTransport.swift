@@ -33,10 +33,13 @@ public final class LoopTransport {
         static let lost = State(rawValue: 1 << 9)
     }
 
+    // What every message looks at comes first, so that it lies in few cache lines.
     let loop: Loop
     var state: State = []
     var fd: CInt
     var proto: (any LoopStreamProtocol)?
+    /// What arrived between a pause and the kernel's word that it stopped receiving.
+    private var held: [UInt8] = []
     var sendID = OperationID.none
     // SAFETY: it points into the loop's send buffers, `pieceCount` bytes, which stay in place until
     // the piece is released.
@@ -47,14 +50,13 @@ public final class LoopTransport {
     var lastSendTick: UInt32 = .max
     /// What could not be sent yet; nil when there is nothing.
     var queue: WriteQueue?
+    var highMark = 64 << 10
+
+    var lowMark = 16 << 10
     var receiveID = OperationID.none
     private var resource: Int32 = -1
     private var server: LoopServer?
-    /// What arrived between a pause and the kernel's word that it stopped receiving.
-    private var held: [UInt8] = []
     private var lossError: (any Error)?
-    var lowMark = 16 << 10
-    var highMark = 64 << 10
 
     /// Takes over `fd`.
     init(fd: CInt, loop: Loop, proto: any LoopStreamProtocol, server: LoopServer?) {

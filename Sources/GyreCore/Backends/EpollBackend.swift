@@ -100,6 +100,11 @@ package final class EpollBackend: LoopBackend {
         while next < count, !operations.isInterrupted {
             let event = events[next]
             next += 1
+            if next + 2 < count {
+                readiness.prefetch(
+                    Self.fd(of: events[next]), Self.fd(of: events[next + 1]),
+                    Self.fd(of: events[next + 2]))
+            }
             guard event.data.u64 != Self.wakeData else { continue }
             readiness.deliver(Self.report(event)) { fd, _ in register(fd) }
         }
@@ -119,9 +124,15 @@ package final class EpollBackend: LoopBackend {
         Glibc.close(epoll)
     }
 
+    /// Any number for the event that wakes.
+    @inline(__always)
+    private static func fd(of event: epoll_event) -> CInt {
+        CInt(truncatingIfNeeded: event.data.u64 & 0x7fff_ffff)
+    }
+
     private static func report(_ event: epoll_event) -> Readiness.Report {
         var report = Readiness.Report(
-            fd: CInt(truncatingIfNeeded: event.data.u64 & 0xffff_ffff),
+            fd: fd(of: event),
             generation: UInt32(truncatingIfNeeded: event.data.u64 >> 32))
         let hangUp = EPOLLRDHUP.rawValue | EPOLLHUP.rawValue | EPOLLERR.rawValue
         report.isHungUp = event.events & hangUp != 0

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import CGyre
 import Glibc
 
 /// Turns readiness into completions: the half of a readiness backend that is the same for epoll and
@@ -221,6 +222,16 @@ package final class Readiness {
         if report.isReadable { descriptors[index].isReadable = true }
         if report.isWritable { descriptors[index].isWritable = true }
         tryDescriptor(report.fd, watch: watch)
+    }
+
+    /// Fetches what ``deliver(_:watch:)`` will look at for the descriptors of the coming reports,
+    /// the nearest first: what one step fetches, the next looks into a report later.
+    @inline(__always)
+    package func prefetch(_ next: CInt, _ second: CInt, _ third: CInt) {
+        if Int(third) < descriptorCount { gyre_prefetch(descriptors + Int(third)) }
+        if Int(second) < descriptorCount { operations.prefetch(descriptors[Int(second)].read) }
+        guard Int(next) < descriptorCount else { return }
+        operations.prefetchTarget(of: descriptors[Int(next)].read)
     }
 
     /// Tries what is pending and tells of operations that ended.
