@@ -7,6 +7,7 @@
 
 #define _GNU_SOURCE
 #include "CGyreRing.h"
+#include "CGyreSanitizer.h"
 
 #include <errno.h>
 #include <liburing.h>
@@ -123,6 +124,10 @@ static int register_buffers(struct gyre_ring *ring, uint32_t count, uint32_t siz
     return 0;
 }
 
+// liburing maps and unmaps the queues behind the back of the thread sanitizer, which takes a ring
+// for the one that was at its address before, on another thread.
+static const char mappings;
+
 int gyre_ring_create(const struct gyre_ring_options *options, struct gyre_ring **result) {
     struct gyre_ring *ring = calloc(1, sizeof *ring);
     if (ring == NULL)
@@ -132,6 +137,7 @@ int gyre_ring_create(const struct gyre_ring_options *options, struct gyre_ring *
         free(ring);
         return error;
     }
+    gyre_lock_acquired((uintptr_t)&mappings);
     // The slots map to the entries one to one, for good.
     for (uint32_t i = 0; i < ring->features.submission_entries; i++)
         ring->uring.sq.array[i] = i;
@@ -180,6 +186,7 @@ void gyre_ring_end_requests(struct gyre_ring *ring) {
 }
 
 void gyre_ring_destroy(struct gyre_ring *ring) {
+    gyre_lock_releasing((uintptr_t)&mappings);
     io_uring_queue_exit(&ring->uring);
     if (ring->buffers != NULL)
         munmap(ring->buffers, ring->features.buffer_count * sizeof(struct io_uring_buf));

@@ -2,6 +2,7 @@
 
 import Glibc
 import GyreCore
+import Synchronization
 
 /// Holds threads up until another opens it.
 ///
@@ -12,6 +13,8 @@ public final class Latch: Sendable {
     private let reader: CInt
     private let writer: CInt
     private let isReusable: Bool
+    /// Orders what was done before the opening before what is done behind it.
+    private let wasOpened = Atomic(false)
 
     /// Makes a closed latch.
     ///
@@ -35,6 +38,7 @@ public final class Latch: Sendable {
 
     /// Lets the waiting threads through.
     public func open() {
+        wasOpened.store(true, ordering: .releasing)
         var byte: UInt8 = 1
         // A full pipe is an open latch already.
         while write(writer, &byte, 1) < 0, errno == EINTR {}
@@ -52,6 +56,7 @@ public final class Latch: Sendable {
             if poll(&entry, 1, left > 0 ? CInt(milliseconds) : 0) > 0 { break }
             if left <= 0 { return false }
         }
+        precondition(wasOpened.load(ordering: .acquiring), "the latch let a thread through")
         if isReusable {
             var bytes = [UInt8](repeating: 0, count: 4096)
             while read(reader, &bytes, bytes.count) > 0 {}

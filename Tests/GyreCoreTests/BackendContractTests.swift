@@ -291,7 +291,9 @@ struct BackendContractTests {
         let targets = pairs.map { _ in NotingTarget() }
         for (pair, target) in zip(pairs, targets) {
             _ = rig.submit(.receive, .read, on: pair.near, target)
-            target.onCompletion = { _ in rig.operations.isInterrupted = true }
+            target.onCompletion = { [unowned operations = rig.operations] _ in
+                operations.isInterrupted = true
+            }
         }
         rig.settle()
         for pair in pairs { pair.send([1, 2, 3]) }

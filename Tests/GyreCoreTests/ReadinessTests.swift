@@ -147,7 +147,9 @@ struct ReadinessTests {
         _ = rig.submit(.receive, .read)
         let writer = NotingTarget()
         _ = rig.submit(.send, .write, target: writer)
-        rig.target.onCompletion = { _ in rig.readiness.forget(rig.pair.near) }
+        rig.target.onCompletion = { [unowned readiness = rig.readiness, fd = rig.pair.near] _ in
+            readiness.forget(fd)
+        }
         rig.pair.sendToNear(1)
         rig.report {
             $0.isReadable = true

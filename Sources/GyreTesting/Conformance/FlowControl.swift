@@ -64,7 +64,7 @@ extension Streams {
         try kit.run(pair.loop)
         try expect(near.events.filter { $0 == .paused || $0 == .resumed }.count, equals: 4)
         try expectPattern(pair.far.received, count: 2 * size)
-        try pair.loop.close()
+        try pair.close()
     }
 
     static func marksHaveTheirDefaults(_ kit: ConformanceKit) throws {
@@ -94,7 +94,7 @@ extension Streams {
         try check(16 << 10, 64 << 10)
         try transport.setWriteBufferLimits(high: 0)
         try check(0, 0)
-        try pair.loop.close()
+        try pair.close()
     }
 
     /// How many segments with data the socket sent.
@@ -134,7 +134,7 @@ extension Streams {
         pair.loop.callSoon { try pair.nearTransport.write(pieces: pieces) }
         try kit.run(pair.loop)
         try expectPattern(pair.far.received, count: 2 * count)
-        try pair.loop.close()
+        try pair.close()
     }
 
     // MARK: Reading
@@ -172,7 +172,7 @@ extension Streams {
         far.onData = { if far.received.count >= 1000 + (20 << 20) { pair.loop.stop() } }
         try kit.run(pair.loop)
         try expectPattern(far.received, count: 1000 + (20 << 20))
-        try pair.loop.close()
+        try pair.close()
     }
 
     static func pausingInsideDataKeepsTheRestInOrder(_ kit: ConformanceKit) throws {
@@ -209,7 +209,7 @@ extension Streams {
         try kit.run(pair.loop)
         try expect(whilePaused, equals: 0, "pieces delivered while reading was paused")
         try expectPattern(far.received, count: size)
-        try pair.loop.close()
+        try pair.close()
     }
 
     static func theEndOfFileWaitsWhileReadingIsPaused(_ kit: ConformanceKit) throws {
@@ -230,7 +230,7 @@ extension Streams {
         try expect(eventsWhilePaused, equals: [.made])
         try expect(far.events, equals: [.made, .data, .end, .lost])
         try expectPattern(far.received, count: 100_000)
-        try pair.loop.close()
+        try pair.close()
     }
 
     static func pausingAndResumingIsHarmlessAtAnyTime(_ kit: ConformanceKit) throws {

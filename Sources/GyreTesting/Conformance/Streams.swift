@@ -165,7 +165,7 @@ enum Streams {
         try expect(pair.far.events, equals: [.made, .data, .end, .lost])
         try expect(pair.near.count(of: .lost), equals: 1)
         try expect(pair.near.error == nil && pair.far.error == nil, "lost with an error")
-        try pair.loop.close()
+        try pair.close()
     }
 
     static func abortDiscardsWhatWasNotSent(_ kit: ConformanceKit) throws {
@@ -191,7 +191,7 @@ enum Streams {
         let received = pair.far.received
         try expect(received.count < size, "everything was sent all the same")
         try expectPattern(received, count: received.count)
-        try pair.loop.close()
+        try pair.close()
     }
 
     static func connectionLostNeverComesInsideACall(_ kit: ConformanceKit) throws {
@@ -224,7 +224,7 @@ enum Streams {
             try pair.nearTransport.write([1])
             try expect(pair.nearTransport.descriptor, equals: -1)
             try expect(pair.nearTransport.peerAddress == nil, "a peer of a lost connection")
-            try pair.loop.close()
+            try pair.close()
         }
     }
 
@@ -250,7 +250,7 @@ enum Streams {
         }
         try kit.run(second.loop)
         try expect(second.far.received, equals: [])
-        try pair.loop.close()
+        try pair.close()
         try second.loop.close()
     }
 
@@ -278,7 +278,7 @@ enum Streams {
         try expectPattern(pair.far.received, count: size)
         try expect(String(decoding: pair.near.received, as: UTF8.self), equals: "answer")
         try expect(pair.near.events.suffix(3), equals: [.data, .end, .lost])
-        try pair.loop.close()
+        try pair.close()
     }
 
     // MARK: Broken connections
@@ -321,7 +321,7 @@ enum Streams {
         try expect(
             code == .connectionReset || code == .brokenPipe,
             "lost with \(String(describing: pair.near.error))")
-        try pair.loop.close()
+        try pair.close()
     }
 
     static func aProtocolThatThrowsLosesItsConnection(_ kit: ConformanceKit) throws {
@@ -360,7 +360,7 @@ enum Streams {
         // The number is anybody's again.
         let sockets = (0..<8).map { _ in SocketPair() }
         for socket in sockets { try pair.loop.addReader(socket.near) {} }
-        try pair.loop.close()
+        try pair.close()
     }
 
     static func aClosingLoopClosesConnectionsAndCallsNobody(_ kit: ConformanceKit) throws {
@@ -376,7 +376,7 @@ enum Streams {
             }
             try kit.run(pair.loop)
             let peer = try RawPeer(port: pair.server.port)
-            try pair.loop.close()
+            try pair.close()
             try expect(pair.near.count(of: .lost), equals: 0, "calls of a closing loop")
             try expect(pair.nearTransport.descriptor, equals: -1)
             try expect(pair.nearTransport.isClosing, "a transport of a closed loop is open")
