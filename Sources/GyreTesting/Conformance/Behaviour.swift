@@ -19,8 +19,10 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         case futures
         /// Tasks and their cancellation.
         case tasks
-        /// Locks, events, conditions, semaphores, barriers.
+        /// Locks, events, conditions, semaphores.
         case locks
+        /// Queues and barriers.
+        case queues
         /// Watched descriptors.
         case descriptors
         /// Signals.
@@ -77,6 +79,7 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         Futures.behaviours,
         Tasks.behaviours,
         Locks.behaviours,
+        Queues.behaviours,
         Descriptors.behaviours,
         Signals.behaviours,
         Streams.behaviours,

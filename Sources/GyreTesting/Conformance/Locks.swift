@@ -3,7 +3,7 @@
 import GyreCore
 import GyreTasks
 
-/// Locks, events, conditions, semaphores and barriers.
+/// Locks, events, conditions and semaphores.
 enum Locks {
     static let behaviours: [Behaviour] = [
         Behaviour("aLockIsGrantedInOrder", [74], .locks, aLockIsGrantedInOrder),
