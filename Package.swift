@@ -11,6 +11,7 @@ let package = Package(
         .library(name: "GyreDispatch", targets: ["GyreDispatch"]),
         .library(name: "GyreTasks", targets: ["GyreTasks"]),
         .library(name: "GyreNet", targets: ["GyreNet"]),
+        .library(name: "GyreGlobalExecutor", targets: ["GyreGlobalExecutor"]),
         .library(name: "GyreTesting", targets: ["GyreTesting"]),
         .executable(name: "gyre-bench", targets: ["gyre-bench"]),
     ],
@@ -35,6 +36,7 @@ let package = Package(
         .target(name: "GyreTasks", dependencies: ["GyreCore"]),
         .target(name: "GyreNet", dependencies: ["GyreCore", "CGyre"]),
         .target(name: "Gyre", dependencies: ["GyreCore", "GyreDispatch", "GyreTasks", "GyreNet"]),
+        .target(name: "GyreGlobalExecutor", dependencies: ["GyreCore", "GyreDispatch"]),
         .target(name: "GyreTesting", dependencies: ["GyreCore", "GyreNet", "GyreTasks"]),
 
         // The benchmark: Gyre's servers, the raw C servers it is held against, and the load.
@@ -59,12 +61,36 @@ let package = Package(
         // The behaviours that every loop must show, on every policy.
         .testTarget(
             name: "ConformanceTests",
-            dependencies: ["CGyre", "Gyre", "GyreCore", "GyreTesting", "TestPrograms"]),
+            dependencies: [
+                "CGyre", "Gyre", "GyreCore", "GyreTesting", "TestPrograms", "gyre-run-top-level",
+                "gyre-run-main", "gyre-run-async-main", "gyre-run-tasks", "gyre-global-async-main",
+                "gyre-global-top-level",
+            ]),
         .executableTarget(
             name: "gyre-conformance", dependencies: ["Gyre", "GyreCore", "GyreTesting"],
             path: "Tests/ConformanceRunner"
         ),
         .executableTarget(name: "gyre-deny", path: "Tests/Deny"),
+        // The runner in each kind of main function.
+        .executableTarget(
+            name: "gyre-run-top-level", dependencies: ["Gyre"],
+            path: "Tests/RunnerPrograms/TopLevel"),
+        .executableTarget(
+            name: "gyre-run-main", dependencies: ["Gyre"], path: "Tests/RunnerPrograms/Main"),
+        .executableTarget(
+            name: "gyre-run-async-main", dependencies: ["Gyre"],
+            path: "Tests/RunnerPrograms/AsyncMain"),
+        .executableTarget(
+            name: "gyre-run-tasks", dependencies: ["Gyre"], path: "Tests/RunnerPrograms/Tasks"),
+
+        // A loop as the executor of a whole program.
+        .executableTarget(
+            name: "gyre-global-async-main", dependencies: ["Gyre", "GyreGlobalExecutor"],
+            path: "Tests/GlobalExecutorPrograms/AsyncMain"),
+        .executableTarget(
+            name: "gyre-global-top-level", dependencies: ["Gyre", "GyreGlobalExecutor"],
+            path: "Tests/GlobalExecutorPrograms/TopLevel"),
+
         // The parts of the core, each by itself.
         .testTarget(
             name: "GyreCoreTests", dependencies: ["CGyre", "Gyre", "GyreCore", "GyreTesting"]),

@@ -10,8 +10,10 @@ import Glibc
 final class SignalWatcher: OperationTarget {
     private unowned let loop: Loop
     private let event: EventDescriptor
-    private typealias Handler = (body: () throws -> Void, site: CallSite)
+    private typealias Handler = (body: () throws -> Void, site: CallSite, serial: Int)
     private var handlers: [CInt: Handler] = [:]
+    /// How many handlers were ever added: the name of the next one.
+    private var added = 0
 
     init(loop: Loop) throws(LoopError) {
         self.loop = loop
@@ -27,8 +29,12 @@ final class SignalWatcher: OperationTarget {
             throw Self.error(signal, errno: -error)
         }
         // The earlier handler is released when this returns: what it held may call the loop.
-        withExtendedLifetime(handlers.updateValue((body, site), forKey: signal)) {}
+        added += 1
+        withExtendedLifetime(handlers.updateValue((body, site, added), forKey: signal)) {}
     }
+
+    /// The name of the handler of `signal`, which a later one does not share.
+    func serial(of signal: CInt) -> Int? { handlers[signal]?.serial }
 
     private static func error(_ signal: CInt, errno number: CInt) -> LoopError {
         switch number {
@@ -106,6 +112,28 @@ extension Loop {
         return signals?.remove(signal) ?? false
     }
 
+    /// Handles `signal`, which can be caught, unless somebody does already: this loop or another,
+    /// the program itself, or who started it, by ignoring it.
+    package func claimSignal(
+        _ signal: CInt, site: CallSite, _ body: @escaping () throws -> Void
+    ) -> SignalClaim? {
+        var action = sigaction()
+        guard sigaction(signal, nil, &action) == 0, action.__sigaction_handler.sa_handler == nil
+        else { return nil }
+        do {
+            try addSignalHandler(signal, file: site.file, line: UInt(site.line), body)
+        } catch {
+            return nil
+        }
+        return signals?.serial(of: signal).map { SignalClaim(signal: signal, serial: $0) }
+    }
+
+    /// Gives a claimed signal its default disposition back, unless it has another handler by now.
+    package func release(_ claim: SignalClaim) {
+        guard signals?.serial(of: claim.signal) == claim.serial else { return }
+        _ = signals?.remove(claim.signal)
+    }
+
     private func checkCatchable(_ signal: CInt, _ operation: String) throws(LoopError) {
         guard signal > 0, signal < gyre_signal_count() else {
             throw LoopError(
@@ -118,4 +146,10 @@ extension Loop {
                 detail: "\(signal == SIGKILL ? "SIGKILL" : "SIGSTOP") cannot be caught")
         }
     }
+}
+
+/// A signal that a part of the library handles for as long as nobody else wants it.
+package struct SignalClaim {
+    fileprivate let signal: CInt
+    fileprivate let serial: Int
 }

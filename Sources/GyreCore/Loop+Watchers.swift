@@ -88,6 +88,9 @@ extension Loop {
     @discardableResult
     public func removeReader(_ fd: CInt) -> Bool { unwatch(fd, .read) }
 
+    /// Whether `fd` is watched for reading.
+    package func isReading(_ fd: CInt) -> Bool { watchers[.read, fd] != nil }
+
     /// Stops watching `fd` for writing.
     ///
     /// True when it was watched.

@@ -42,6 +42,8 @@ public final class Loop {
     var resources = ResourceList()
     /// What runs on the loop until it ends by itself: tasks.
     package var tasks = ResourceList()
+    /// Runs the steps of the program that have no other executor, where they come to this loop.
+    package var programExecutor: (any ProgramExecutor)?
     var inspection = Inspection()
     var parked = ParkedCallbacks()
 
@@ -129,7 +131,8 @@ public final class Loop {
             !operations.isInterrupted
         else { return 0 }
         guard let deadline = timers.nextDeadline() else { return -1 }
-        if clock.jump(to: deadline) { return 0 }
+        // A manual clock does not move over what other threads have sent already.
+        if clock.isManual, handle.hasMail || clock.jump(to: deadline) { return 0 }
         return clock.isManual ? -1 : max(0, deadline.addingSaturated(-clock.nowNanoseconds))
     }
 
@@ -327,6 +330,9 @@ public final class Loop {
         Unmanaged<Loop>.fromOpaque(pointer)._withUnsafeGuaranteedRef(body)
         return true
     }
+
+    /// Whether the caller is on the thread that the process began with.
+    package static var isOnMainThread: Bool { gyre_is_main_thread() }
 
     var address: UInt {
         UInt(bitPattern: Unmanaged.passUnretained(self).toOpaque())

@@ -8,11 +8,26 @@ import Synchronization
 
 /// A step of a task or actor, and what it has to be isolated to.
 struct Job: Sendable {
+    enum Kind {
+        /// A step of a task without isolation.
+        case task
+        /// A step of an actor that is pinned to the loop.
+        case actor
+        /// A step of a task that has no executor of its own, where the loop is that of the program.
+        case global
+        /// A step of the main actor, likewise.
+        case mainActor
+    }
+
     let job: UnownedJob
-    /// It is a step of an actor that is pinned to the loop; else of a task without isolation.
-    ///
-    /// Run as the other it would at once be queued again, to change places.
-    let isOfActor: Bool
+    /// Run as another it would at once be queued again, to change places.
+    let kind: Kind
+}
+
+/// Runs the steps that come to the loop because it is the executor of the whole program.
+package protocol ProgramExecutor: AnyObject {
+    /// Runs a step of the main actor, or of a task that has no executor.
+    func run(_ job: UnownedJob, isOfMainActor: Bool)
 }
 
 extension LoopHandle: SerialExecutor, TaskExecutor {
@@ -23,13 +38,18 @@ extension LoopHandle: SerialExecutor, TaskExecutor {
     ///
     /// - Important: Callable from any thread; this is for the Swift runtime.
     public func enqueue(_ job: consuming ExecutorJob) {
-        enqueue(Job(job: UnownedJob(job), isOfActor: false))
+        enqueue(Job(job: UnownedJob(job), kind: .task))
     }
 
     /// Queues a step of an actor that is pinned to the loop, as ``enqueue(_:)``.
     @_implements(SerialExecutor,enqueue(_:))
     public func enqueueStepOfActor(_ job: consuming ExecutorJob) {
-        enqueue(Job(job: UnownedJob(job), isOfActor: true))
+        enqueue(Job(job: UnownedJob(job), kind: .actor))
+    }
+
+    /// Queues a step for the loop as the executor of the whole program, see ``ProgramExecutor``.
+    package func enqueue(_ job: UnownedJob, isOfMainActor: Bool) {
+        enqueue(Job(job: job, kind: isOfMainActor ? .mainActor : .global))
     }
 
     private func enqueue(_ job: Job) {
@@ -100,14 +120,33 @@ extension Loop {
     /// Runs a step of a task or actor.
     @inline(__always)
     func run(_ job: Job) {
-        measure("a step of a Swift task") {
-            let executor = handle.asUnownedTaskExecutor()
-            if job.isOfActor {
-                job.job.runSynchronously(
-                    isolatedTo: handle.asUnownedSerialExecutor(), taskExecutor: executor)
-            } else {
-                job.job.runSynchronously(on: executor)
-            }
+        guard !isDebug else { return runMeasured(job) }
+        runUnmeasured(job)
+    }
+
+    @inline(__always)
+    private func runUnmeasured(_ job: Job) {
+        let executor = handle.asUnownedTaskExecutor()
+        switch job.kind {
+        case .task: job.job.runSynchronously(on: executor)
+        case .actor:
+            job.job.runSynchronously(
+                isolatedTo: handle.asUnownedSerialExecutor(), taskExecutor: executor)
+        case .global: programExecutor?.run(job.job, isOfMainActor: false)
+        case .mainActor: programExecutor?.run(job.job, isOfMainActor: true)
+        }
+    }
+
+    @inline(never)
+    private func runMeasured(_ job: Job) {
+        // A step may run others inside, of eager tasks.
+        let outer = inspection.taskOfStep
+        defer { inspection.taskOfStep = outer }
+        // SAFETY: the number tells jobs apart and is never followed. That of a task's step is the
+        // task's.
+        inspection.taskOfStep = inspection.taskNames[unsafeBitCast(job.job, to: UInt.self)]
+        measure("a step of \(inspection.taskOfStep.map { "the task \($0)" } ?? "a Swift task")") {
+            runUnmeasured(job)
         }
     }
 }

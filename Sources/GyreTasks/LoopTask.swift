@@ -58,6 +58,7 @@ public final class LoopTask<Value: Sendable>: LoopFuture<Value>, @unchecked Send
         guard !cancellation.isPending else { return end(.cancelled) }
         swiftTaskIdentity = CurrentTask.currentIdentity
         swiftTask = withUnsafeCurrentTask { $0 }
+        Loop.current?.beginTask(name, identity: swiftTaskIdentity)
         await CurrentTask.$scope.withValue(self) {
             do {
                 end(.value(try await body()))
@@ -70,9 +71,10 @@ public final class LoopTask<Value: Sendable>: LoopFuture<Value>, @unchecked Send
     }
 
     private func end(_ outcome: Outcome) {
+        let loop = Loop.running
+        loop.endTask(identity: swiftTaskIdentity)
         swiftTaskIdentity = 0
         swiftTask = nil
-        let loop = Loop.running
         _ = loop.tasks.remove(registration)
         _ = complete(outcome)
         if case .failure(let error as any LoopFatalError) = outcome {

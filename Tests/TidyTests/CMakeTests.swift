@@ -6,7 +6,8 @@ import Testing
 @Suite("CMake says the same as Package.swift")
 struct CMakeTests {
     private static let targets = [
-        "CGyre", "GyreCore", "GyreDispatch", "GyreTasks", "GyreNet", "Gyre", "GyreTesting",
+        "CGyre", "GyreCore", "GyreDispatch", "GyreTasks", "GyreNet", "Gyre",
+        "GyreGlobalExecutor", "GyreTesting",
     ]
 
     @Test("Each source list names the files of its folder", arguments: targets)

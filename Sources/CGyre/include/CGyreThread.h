@@ -5,6 +5,7 @@
 
 #include "CGyreNullability.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 // The loop that runs on this thread, or NULL. Swift has no thread-local storage of its own. The
@@ -21,6 +22,9 @@ static inline void *_Nullable gyre_current_loop(void) {
 static inline uintptr_t gyre_thread_identity(void) {
     return (uintptr_t)&gyre_thread_current_loop;
 }
+
+// Whether this is the thread that the process began with.
+bool gyre_is_main_thread(void);
 
 static inline void gyre_set_current_loop(void *_Nullable loop) {
     gyre_thread_current_loop = loop;

@@ -23,6 +23,8 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         case locks
         /// Queues and barriers.
         case queues
+        /// The runner of a main function.
+        case runners
         /// Watched descriptors.
         case descriptors
         /// Signals.
@@ -80,6 +82,8 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         Tasks.behaviours,
         Locks.behaviours,
         Queues.behaviours,
+        Runners.behaviours,
+        Interrupts.behaviours,
         Descriptors.behaviours,
         Signals.behaviours,
         Streams.behaviours,

@@ -72,7 +72,7 @@ public struct ConformanceKit: Sendable {
         try watched(loop, "\(file):\(line)") { try loop.runUntilComplete(future) }
     }
 
-    private func watched<Result>(
+    func watched<Result>(
         _ loop: Loop, _ purpose: String, _ body: () throws -> Result
     ) throws -> Result {
         let watchdog = try Watchdog(on: loop.handle, limit: limit, purpose: purpose)

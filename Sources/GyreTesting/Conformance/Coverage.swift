@@ -28,7 +28,6 @@ public enum Coverage {
     }()
 
     private static let table: [([Int], Gap)] = [
-        ([11], .missing("tasks: not written yet")),
         ([26], .elsewhere("a trap needs a process: ForeignThreadTests")),
         ([29, 30, 31], .missing("executor jobs give futures: not written yet")),
         (Array(56...73), .missing("combinators and timeouts: not written yet")),
@@ -37,8 +36,6 @@ public enum Coverage {
         ([104, 105], .missing("names: not written yet")),
         ([106], .missing("datagrams: not written yet")),
         ([108, 109], .missing("sockets in async style: not written yet")),
-        ([110], .partial("completing futures: not written yet")),
-        ([115], .missing("the runner: not written yet")),
         (Array(116...119), .missing("processes: not written yet")),
         (Array(120...122), .missing("TLS: not written yet")),
     ]
