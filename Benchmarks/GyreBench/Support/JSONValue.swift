@@ -2,7 +2,8 @@
 
 /// A JSON value.
 ///
-/// Foundation's coders would bring Foundation into the servers that are measured.
+/// Written by hand, for people read it too: Foundation's encoder knows no order of members, and
+/// puts either all on one line or each on its own.
 enum JSONValue: Equatable {
     case null
     case bool(Bool)

@@ -4,7 +4,7 @@ import CGyre
 import Glibc
 
 /// Turns readiness into completions: the half of a readiness backend that is the same for epoll and
-/// for Dispatch sources.
+/// for poll(2) on a thread of Dispatch.
 ///
 /// A poller reports that a descriptor became ready; the operation that waits there is then tried,
 /// and what came of it is its completion. What is known of a descriptor is kept, so that a report
