@@ -36,7 +36,7 @@ let package = Package(
         .target(name: "GyreTasks", dependencies: ["GyreCore"]),
         .target(name: "GyreNet", dependencies: ["GyreCore", "CGyre"]),
         .target(name: "Gyre", dependencies: ["GyreCore", "GyreDispatch", "GyreTasks", "GyreNet"]),
-        .target(name: "GyreGlobalExecutor", dependencies: ["GyreCore", "GyreDispatch"]),
+        .target(name: "GyreGlobalExecutor", dependencies: ["GyreCore"]),
         .target(name: "GyreTesting", dependencies: ["GyreCore", "GyreNet", "GyreTasks"]),
 
         // The benchmark: Gyre's servers, the raw C servers it is held against, and the load.
@@ -110,11 +110,25 @@ let package = Package(
         .executableTarget(
             name: "gyre-example-stop-on-interrupt", dependencies: ["Gyre"],
             path: "Sources/Examples/StopOnInterrupt"),
+        .executableTarget(
+            name: "gyre-example-future-errors", dependencies: ["Gyre"],
+            path: "Sources/Examples/FutureErrors"),
+        .executableTarget(
+            name: "gyre-example-scheduled-calls", dependencies: ["Gyre"],
+            path: "Sources/Examples/ScheduledCalls"),
+        .executableTarget(
+            name: "gyre-example-stop-on-signal", dependencies: ["Gyre"],
+            path: "Sources/Examples/StopOnSignal"),
+        .executableTarget(
+            name: "gyre-example-tasks-inside-tasks", dependencies: ["Gyre"],
+            path: "Sources/Examples/TasksInsideTasks"),
         .testTarget(
             name: "ExampleTests",
             dependencies: [
-                "Gyre", "TestPrograms", "gyre-example-echo", "gyre-example-policy-swap",
-                "gyre-example-stop-on-interrupt",
+                "Gyre", "TestPrograms", "gyre-example-echo", "gyre-example-future-errors",
+                "gyre-example-policy-swap", "gyre-example-scheduled-calls",
+                "gyre-example-stop-on-interrupt", "gyre-example-stop-on-signal",
+                "gyre-example-tasks-inside-tasks",
             ],
             exclude: ["echo_client.py"]),
 

@@ -26,6 +26,13 @@ package enum BackendChoice {
         }
     }
 
+    /// Makes a loop as programs use it: while it runs on the main thread, the main actor runs too.
+    static func makeProgramLoop(_ choice: LoopPolicy.Choice) throws(LoopError) -> Loop {
+        let loop = try makeLoop(choice)
+        loop.aroundRun = { loop throws(LoopError) in try loop.serveMainQueue() }
+        return loop
+    }
+
     /// Makes the loop that was chosen, on `clock`.
     package static func makeLoop(
         _ choice: LoopPolicy.Choice, clock: LoopClock = .monotonic

@@ -95,7 +95,7 @@ public enum LoopPolicy: String, Sendable, CaseIterable, CustomStringConvertible 
     /// - Throws: ``LoopError/Code/policyUnavailable`` with the reason when the machine
     ///   does not give it.
     public func makeLoop() throws(LoopError) -> Loop {
-        try BackendChoice.makeLoop(LoopPolicy.Choice(policy: self, origin: "parameter"))
+        try BackendChoice.makeProgramLoop(LoopPolicy.Choice(policy: self, origin: "parameter"))
     }
 
     /// Whether this machine gives this policy right now, or why not.
@@ -116,5 +116,5 @@ public enum LoopPolicy: String, Sendable, CaseIterable, CustomStringConvertible 
 /// - Throws: ``LoopError/Code/unknownPolicy`` when `GYRE_LOOP` names none;
 ///   ``LoopError/Code/policyUnavailable`` when the machine does not give the one named.
 public func makeLoop(policy: LoopPolicy? = nil) throws(LoopError) -> Loop {
-    try BackendChoice.makeLoop(LoopPolicy.choice(named: policy))
+    try BackendChoice.makeProgramLoop(LoopPolicy.choice(named: policy))
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-public import GyreCore
-import GyreDispatch
+import GyreCore
 public import GyreTasks
 
 /// Runs `body` as the main function of a program: makes a loop, runs `body` on it until it ends,
@@ -40,15 +39,6 @@ public func run<Value: Sendable>(
 extension LoopRunner {
     /// A runner with a loop of `policy`, or of the one that ``makeLoop(policy:)`` chooses.
     public convenience init(policy: LoopPolicy? = nil) {
-        self.init { () throws -> Loop in try Gyre.makeLoop(policy: policy) }
-    }
-
-    /// A runner with the loop that `makeLoop` makes.
-    public convenience init(makeLoop: @escaping () throws -> Loop) {
-        self.init(makeLoop: makeLoop) { loop in
-            // The main actor's jobs would wait for the thread that the loop blocks.
-            guard try loop.serveMainQueue() else { return {} }
-            return { loop.stopServingMainQueue() }
-        }
+        self.init(makeLoop: { try Gyre.makeLoop(policy: policy) })
     }
 }

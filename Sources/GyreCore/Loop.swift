@@ -44,6 +44,8 @@ public final class Loop {
     package var tasks = ResourceList()
     /// Runs the steps of the program that have no other executor, where they come to this loop.
     package var programExecutor: (any ProgramExecutor)?
+    /// Called when ``runForever()`` begins; what it returns is called when that ends.
+    package var aroundRun: ((Loop) throws(LoopError) -> (() -> Void)?)?
     var inspection = Inspection()
     var parked = ParkedCallbacks()
 
@@ -178,6 +180,9 @@ public final class Loop {
     /// - Throws: ``LoopError`` when the loop is running or closed, belongs to another thread, or
     ///   another loop runs on this one; or the ``LoopFatalError`` that a callback threw.
     public func runForever() throws {
+        // One that is about to fail shall not begin.
+        let end = isClosed || Loop.current != nil ? nil : try aroundRun?(self)
+        defer { end?() }
         try runTicks {
             repeat {
                 tick(mayBlock: true)

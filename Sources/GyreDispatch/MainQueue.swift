@@ -2,7 +2,7 @@
 
 import Dispatch
 import Glibc
-public import GyreCore
+package import GyreCore
 
 // The jobs of the main actor are blocks on Dispatch's main queue, and that is served by the main
 // thread: while a loop blocks that, they would wait for ever. Dispatch has an interface for run
@@ -45,31 +45,26 @@ private struct MainQueue {
 
 extension Loop {
     /// Runs the blocks of Dispatch's main queue, and with them the jobs of the main actor, on this
-    /// loop, until ``stopServingMainQueue()`` or until it is closed.
+    /// loop, which is about to run on the main thread.
     ///
-    /// For a loop that runs on the main thread, which nobody else serves meanwhile. Each block is a
-    /// part of a callback: what it schedules runs in the next iteration.
+    /// Each block is a part of a callback: what it schedules runs in the next iteration.
     ///
-    /// - Returns: False where nothing is done: off the main thread, or when it is served already.
+    /// Returns what leaves the main queue to Dispatch again; nil off the main thread, which serves
+    /// no queue, and when the queue is served already.
+    ///
     /// - Throws: ``LoopError/Code/wrongThread`` in a block of the main queue that runs on another
-    ///   thread, as the main function of a program does after its first suspension: the main queue
+    ///   thread, as the main function of a program does after its first suspension: the main actor
     ///   would wait for the block, and the block for the loop.
-    @discardableResult
-    public func serveMainQueue() throws(LoopError) -> Bool {
+    package func serveMainQueue() throws(LoopError) -> (() -> Void)? {
         guard Loop.isOnMainThread else {
-            guard MainQueue.isBlockOfIt else { return false }
+            guard MainQueue.isBlockOfIt else { return nil }
             throw LoopError(
-                .wrongThread, operation: "serveMainQueue",
+                .wrongThread, operation: "runForever",
                 detail: "the main actor has left the main thread, and would wait for this loop: "
                     + "run the loop before the first await of the main function")
         }
-        guard let queue = MainQueue(), !isReading(queue.fd) else { return false }
+        guard let queue = MainQueue(), !isReading(queue.fd) else { return nil }
         try addReader(queue.fd) { queue.runBlocks() }
-        return true
-    }
-
-    /// Leaves the main queue to Dispatch again.
-    public func stopServingMainQueue() {
-        if Loop.isOnMainThread, let queue = MainQueue() { removeReader(queue.fd) }
+        return { [self] in removeReader(queue.fd) }
     }
 }

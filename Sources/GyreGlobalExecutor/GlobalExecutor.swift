@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 public import GyreCore
-import GyreDispatch
 
 #if compiler(>=6.3) && compiler(<6.4)
 @_spi(ExperimentalCustomExecutors) @_spi(ExperimentalScheduling) import _Concurrency
@@ -80,8 +79,6 @@ private enum Executors: ExecutorFactory {
                 detail: "the Swift runtime of this process does not take other executors")
         }
         loop.programExecutor = executor
-        // Of the main actor's jobs, those from before are there.
-        try loop.serveMainQueue()
     }
 }
 

@@ -14,8 +14,6 @@ public import GyreCore
 /// catches its cancellation and returns a value. Code that never gives way cannot be interrupted.
 /// A signal that the program handles itself, or was started with as ignored, stays with it.
 ///
-/// On the main thread the runner serves the main actor too: its jobs run on the loop.
-///
 /// - Important: Used on one thread. Not inside a loop that runs: await the code there.
 public final class LoopRunner {
     private enum State {
@@ -25,7 +23,6 @@ public final class LoopRunner {
     }
 
     private let makeLoop: () throws -> Loop
-    private let prepare: (Loop) throws -> () -> Void
     private var state = State.new
     /// How long ``close()`` waits for a cancelled task before it says which one it waits for.
     ///
@@ -34,14 +31,9 @@ public final class LoopRunner {
     /// Whether the first SIGINT cancels the main task, and the second leaves the loop.
     public var handlesInterrupts = true
 
-    /// A runner whose loop `makeLoop` makes; `prepare` is called before the loop runs, and what it
-    /// returns afterwards.
-    package init(
-        makeLoop: @escaping () throws -> Loop,
-        preparing prepare: @escaping (Loop) throws -> () -> Void
-    ) {
+    /// A runner whose loop `makeLoop` makes.
+    public init(makeLoop: @escaping () throws -> Loop) {
         self.makeLoop = makeLoop
-        self.prepare = prepare
     }
 
     /// The runner's loop, which is made when it is first asked for.
@@ -73,8 +65,6 @@ public final class LoopRunner {
         _ body: sending @escaping () async throws -> Value
     ) throws -> Value {
         let loop = try checkedLoop("run")
-        let finish = try prepare(loop)
-        defer { finish() }
         let main = loop.createTask(name: name, file: file, line: line, body)
         let interrupts = Interrupts(main, on: loop, isWanted: handlesInterrupts)
         defer { interrupts.end() }
@@ -110,11 +100,7 @@ public final class LoopRunner {
         }
         let loop = try checkedLoop("close")
         state = .closed
-        let outcome = Result {
-            let finish = try prepare(loop)
-            defer { finish() }
-            try endTasks(of: loop)
-        }
+        let outcome = Result { try endTasks(of: loop) }
         try loop.close()
         try outcome.get()
     }

@@ -30,18 +30,84 @@ struct ExampleTests {
             Program.path("gyre-example-\(name)"), arguments, environment: environment)
     }
 
-    @Test("StopOnInterrupt ticks until it is interrupted", arguments: policies, [SIGINT, SIGTERM])
-    func stopOnInterrupt(policy: String, signal: CInt) throws {
+    @Test("StopOnInterrupt prints until it is interrupted", arguments: policies)
+    func stopOnInterrupt(policy: String) throws {
         try skipUnlessAvailable(policy)
-        let program = try start("stop-on-interrupt", policy: policy)
-        #expect(program.readLine() == "press Ctrl-C to stop")
-        #expect(program.readLine() == "tick 1")
-        #expect(program.readLine() == "tick 2")
-        program.send(signal)
-        let last = program.readToEnd().last ?? "nothing"
+        let program = try start("stop-on-interrupt", ["0.05"], policy: policy)
+        for _ in 0..<3 { #expect(program.readLine() == "run") }
+        program.send(SIGINT)
+        let rest = program.readToEnd().drop { $0 == "run" }
+        #expect(Array(rest) == ["interrupted, the loop stops", "stopped"])
+        #expect(program.wait() == 0)
+    }
+
+    @Test("StopOnSignal echoes until a signal, and sends what it owes", arguments: policies)
+    func stopOnSignal(policy: String) throws {
+        try skipUnlessAvailable(policy)
+        let program = try start("stop-on-signal", ["0"], policy: policy)
+        let line = program.readLine() ?? "nothing"
         let match = try #require(
-            last.wholeMatch(of: /stopped after (\d+) ticks/), "its last line is: \(last)")
-        #expect(try #require(Int(match.1)) >= 2)
+            line.wholeMatch(of: /listening on 127\.0\.0\.1:(\d+)/), "its first line is: \(line)")
+        let port = try #require(UInt16(match.1))
+        let clients = try (0..<3).map { _ in try Client(port: port) }
+        for (number, client) in clients.enumerated() {
+            try client.send("hello \(number)")
+            #expect(try client.receive(7) == "hello \(number)")
+        }
+        program.send(SIGTERM)
+        #expect(program.readLine() == "stopping with 3 open connections")
+        for client in clients { #expect(try client.receive(1) == "", "the end of the stream") }
+        #expect(program.readToEnd() == ["stopped"])
+        #expect(program.wait() == 0)
+    }
+
+    @Test("ScheduledCalls runs a task that was submitted from inside a task", arguments: policies)
+    func scheduledCalls(policy: String) throws {
+        try skipUnlessAvailable(policy)
+        let program = try start("scheduled-calls", ["0.2"], policy: policy)
+        let lines = program.readToEnd()
+        let heads = lines.map { $0.split(separator: " ")[0] }
+        try #require(heads == ["1", "2", "3", "task", "4"], "\(lines)")
+        let times = lines.compactMap { $0.split(separator: " ").last.flatMap { Double($0) } }
+        try #require(times.count == 4, "\(lines)")
+        #expect(times == times.sorted())
+        #expect(times[2] - times[0] >= 0.2 && times[1] - times[0] < 0.2)
+        #expect(program.wait() == 0)
+    }
+
+    @Test("FutureErrors shows where errors go", arguments: policies)
+    func futureErrors(policy: String) throws {
+        try skipUnlessAvailable(policy)
+        let program = try start("future-errors", ["0.02"], policy: policy)
+        let place = /main\.swift:\d+/
+        let lines = program.readToEnd().map { $0.replacing(place, with: "main.swift:LINE") }
+        let error = "something went wrong"
+        #expect(
+            lines == [
+                "1. The callback asks for the error", "callback", "true", error,
+                "2. The callback asks for the result, too", "callback", "true", error,
+                "reported: A callback threw an error", "  error: \(error)",
+                "  from: gyre_example_future_errors/main.swift:LINE",
+                "3. Nobody asks",
+                "reported: The error of a future was never looked at", "  error: \(error)",
+                "  from: gyre_example_future_errors/main.swift:LINE",
+            ])
+        #expect(program.wait() == 0)
+    }
+
+    @Test("TasksInsideTasks runs all of it", arguments: policies)
+    func tasksInsideTasks(policy: String) throws {
+        try skipUnlessAvailable(policy)
+        let program = try start("tasks-inside-tasks", policy: policy)
+        let expected = [
+            "main begins", "eager task begins", "main waits", "callback", "thread-safe callback",
+            "task begins", "eager task ends", "submitted task begins", "task ends",
+            "submitted task ends", "task of a task begins", "task of a task ends", "main ends",
+        ]
+        let lines = program.readToEnd()
+        // The timer comes when its time has come, and that before the end.
+        #expect(lines.filter { $0 != "timer" } == expected)
+        #expect(lines.contains("timer"))
         #expect(program.wait() == 0)
     }
 

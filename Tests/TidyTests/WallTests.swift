@@ -14,7 +14,7 @@ struct WallTests {
         "GyreTasks": ["GyreCore", "CGyre"],
         "GyreNet": ["GyreCore", "GyreTasks", "CGyre"],
         "Gyre": ["GyreCore", "GyreDispatch", "GyreTasks", "GyreNet"],
-        "GyreGlobalExecutor": ["GyreCore", "GyreDispatch"],
+        "GyreGlobalExecutor": ["GyreCore"],
         "GyreTesting": ["GyreCore", "GyreTasks", "GyreNet"],
         "Examples": ["Gyre"],
     ]

@@ -1,50 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Timers and signals: ticks until it is interrupted (Ctrl-C), then ends in good order.
+// Prints `run` for ever, until it is interrupted (Ctrl-C).
+//
+//     gyre-example-stop-on-interrupt [SECONDS]    how long from one to the next, instead of 1
 
 import Glibc
 import Gyre
 
-/// Counts, again and again, until it is told to stop.
-final class Ticker {
-    private let loop: Loop
-    private let interval: Duration
-    private var next: LoopTimer?
-    private(set) var count = 0
-
-    init(loop: Loop, interval: Duration) {
-        self.loop = loop
-        self.interval = interval
-    }
-
-    func start() {
-        next = loop.callLater(interval) { [self] in
-            count += 1
-            print("tick \(count)")
-            start()
-        }
-    }
-
-    func stop() {
-        // The timer goes at once, and with it what its closure holds.
-        next?.cancel()
-        next = nil
+func server(every seconds: Double) async throws {
+    while true {
+        print("run")
+        try await sleep(.seconds(seconds))
     }
 }
 
+let seconds = CommandLine.arguments.dropFirst().first.flatMap { Double($0) } ?? 1
 let loop = try makeLoop()
-let ticker = Ticker(loop: loop, interval: .milliseconds(200))
-ticker.start()
+let task = loop.createTask { try await server(every: seconds) }
 
 // A handler is an ordinary callback on the loop's thread: it may touch whatever it likes.
-for signal in [SIGINT, SIGTERM] {
-    try loop.addSignalHandler(signal) {
-        ticker.stop()
-        loop.stop()
-    }
+try loop.addSignalHandler(SIGINT) {
+    print("interrupted, the loop stops")
+    loop.stop()
 }
-
-print("press Ctrl-C to stop")
 try loop.runForever()
+
+// The task is still in its sleep: its cancellation ends that, and the loop has nothing left.
+task.cancel()
+try? loop.runUntilComplete(task)
 try loop.close()
-print(ticker.count == 1 ? "stopped after 1 tick" : "stopped after \(ticker.count) ticks")
+print("stopped")

@@ -279,9 +279,7 @@ enum Runners {
 extension ConformanceKit {
     /// A runner of loops like those of ``makeLoop(clock:)``.
     func makeRunner(clock: ManualClock? = nil) -> LoopRunner {
-        LoopRunner(
-            makeLoop: { try makeLoop(clock: clock?.loopClock ?? .monotonic) },
-            preparing: { _ in {} })
+        LoopRunner { try makeLoop(clock: clock?.loopClock ?? .monotonic) }
     }
 
     /// Runs `body` on `runner`, under the eyes of the watchdog.
