@@ -206,6 +206,7 @@ enum Futures {
                 try ended.setResult(error is CancellationError)
             }
         }
+        try kit.drain(loop)
         loop.callLater(.milliseconds(1)) { task.cancel() }
         try expect(try kit.complete(ended, on: loop), "the task saw the cancellation")
         try expect(future.isCancelled, "the future is cancelled")

@@ -72,6 +72,7 @@ enum Tasks {
         let future = LoopFuture<Int>(on: loop)
         let inner = loop.createTask { try await future.value }
         let outer = loop.createTask { try await inner.value }
+        try kit.drain(loop)
         loop.callLater(.milliseconds(1)) { outer.cancel() }
         try expectError(CancellationError.self) { _ = try kit.complete(outer, on: loop) }
         try expect(future.isCancelled && inner.isCancelled, "the whole chain is cancelled")
@@ -83,6 +84,7 @@ enum Tasks {
             do { try await sleep(.seconds(100)) } catch { return 7 }
             return 0
         }
+        try kit.drain(loop)
         loop.callLater(.milliseconds(1)) { task.cancel() }
         try expect(try kit.complete(task, on: loop), equals: 7)
         try expect(task.isDone && !task.isCancelled, "it ended with a value")
@@ -101,6 +103,7 @@ enum Tasks {
             try await sleep(.milliseconds(1))
             return caught.value
         }
+        try kit.drain(loop)
         loop.callLater(.milliseconds(1)) { task.cancel() }
         done.addDoneCallback { _ in loop.callSoon { task.cancel() } }
         try expect(try kit.complete(task, on: loop), equals: 2)
@@ -312,6 +315,7 @@ enum Tasks {
             async let child = future.value
             return try await child
         }
+        try kit.drain(loop)
         loop.callLater(.milliseconds(1)) { task.cancel() }
         try expectError(CancellationError.self) { _ = try kit.complete(task, on: loop) }
         try expect(future.isCancelled, "what the child waited for is cancelled")
@@ -321,6 +325,7 @@ enum Tasks {
                 try await group.waitForAll()
             }
         }
+        try kit.drain(loop)
         loop.callLater(.milliseconds(1)) { group.cancel() }
         try expectError(CancellationError.self) { try kit.complete(group, on: loop) }
         try expect(loop.statistics.timerCount, equals: 0)
