@@ -46,6 +46,8 @@ public final class Loop {
     package var programExecutor: (any ProgramExecutor)?
     /// Called when ``runForever()`` begins; what it returns is called when that ends.
     package var aroundRun: ((Loop) throws(LoopError) -> (() -> Void)?)?
+    /// Where code runs that blocks.
+    package var executor = LoopExecutor()
     var inspection = Inspection()
     var parked = ParkedCallbacks()
 

@@ -166,6 +166,8 @@ public final class LoopHandle: Sendable {
 
     /// Refuses further mail and drops what is there.
     func close() {
+        // The next loop may be made at the same address, and must not be taken for this one.
+        bind(to: 0)
         var dropped = RingBuffer<Mail>(capacity: 1)
         inbox.withCheckedLock { inbox in
             inbox.isClosed = true

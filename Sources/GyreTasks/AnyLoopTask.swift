@@ -1,23 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-public import GyreCore
+import GyreCore
 
 /// A ``LoopTask``, whatever it returns.
-public protocol AnyLoopTask: AnyObject, Sendable, CustomStringConvertible {
+public protocol AnyLoopTask: AnyLoopFuture, CustomStringConvertible {
     /// The name that the task was given, or `Task-1` and so on.
     var name: String { get }
     /// Tasks are numbered as they are made, from 1 on.
     var number: UInt64 { get }
     /// The number of the task whose code made this one; 0 when it was none.
     var parentNumber: UInt64 { get }
-    /// The handle of the loop it runs on.
-    var handle: LoopHandle { get }
-    /// Where it was made.
-    var site: CallSite { get }
-    /// Whether it ended.
-    var isDone: Bool { get }
-    /// Whether it ended by being cancelled.
-    var isCancelled: Bool { get }
     /// How many times it was cancelled, less the calls of ``uncancel()``.
     var cancelling: Int { get }
     /// What the last cancellation that gave a reason gave.
@@ -28,8 +20,6 @@ public protocol AnyLoopTask: AnyObject, Sendable, CustomStringConvertible {
     @discardableResult func cancel(_ reason: String?) -> Bool
     /// Takes one cancellation back, see ``LoopTask/uncancel()``.
     @discardableResult func uncancel() -> Int
-    /// Waits until the task ended, in whatever way, which is not looked at.
-    func waitUntilDone() async throws
 }
 
 extension LoopTask: AnyLoopTask {

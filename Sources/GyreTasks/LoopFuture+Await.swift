@@ -5,8 +5,8 @@ import GyreCore
 extension LoopFuture {
     /// The value, as soon as there is one.
     ///
-    /// Any task may wait. Cancelling the task that waits cancels the future too; ``shield(_:)`` is
-    /// for where that is not wanted.
+    /// Any task may wait. Cancelling the task that waits cancels the future too;
+    /// ``shield(_:file:line:)`` is for where that is not wanted.
     ///
     /// - Throws: The error that the future ended with; `CancellationError` when it was cancelled;
     ///   ``LoopError/Code/loopMismatch`` when the task runs on another loop;
@@ -58,14 +58,27 @@ extension LoopFuture {
     ///   before, its cancellation is that of the future.
     func suspend() async throws {
         guard let scope = CurrentTask.body else { return await suspendInChild() }
+        try await suspend(in: scope)
+        try scope.endWait()
+    }
+
+    /// Waits until the future is done, on the loop, as ``suspend()``.
+    ///
+    /// Leaves a cancellation of the task that comes after the future was done for its next wait.
+    func suspendUntilDone() async throws(LoopError) {
+        guard let scope = CurrentTask.body else { return await suspendInChild() }
+        try await suspend(in: scope)
+        scope.cancellation.wait = nil
+    }
+
+    @inline(__always)
+    private func suspend(in scope: any TaskScope) async throws(LoopError) {
         try scope.beginWait(for: self)
         // A cancellation that came before has ended the future already.
-        if !isDone {
-            // SAFETY: a waiter is taken out of the list when it is told, so it is resumed once; and
-            // a future that is awaited is held by the task until then.
-            await withUnsafeContinuation { add(.continuation($0)) }
-        }
-        try scope.endWait()
+        guard !isDone else { return }
+        // SAFETY: a waiter is taken out of the list when it is told, so it is resumed once; and
+        // a future that is awaited is held by the task until then.
+        await withUnsafeContinuation { add(.continuation($0)) }
     }
 
     /// In a task of Swift, which learns from Swift that it is cancelled.

@@ -218,6 +218,18 @@ public class LoopFuture<Value: Sendable>: LoopDelivery, CancellableWait, @unchec
         return waiters.remove(callback)
     }
 
+    /// Forgets `observer`, which is not told any more.
+    func removeObserver(_ observer: any FutureObserver) {
+        checkThread()
+        waiters.remove(observer)
+    }
+
+    /// How many wait or are to be told, for tests.
+    package var waiterCount: Int {
+        checkThread()
+        return waiters.count
+    }
+
     func add(_ waiter: Waiters<Value>.Waiter) {
         checkThread()
         waiters.append(waiter)
@@ -244,6 +256,7 @@ public class LoopFuture<Value: Sendable>: LoopDelivery, CancellableWait, @unchec
             switch waiter {
             case .callback(let body, _): loop.runCallback(site: site) { try body(self) }
             case .continuation(let continuation): continuation.resume()
+            case .observer(let observer, let index): observer.futureIsDone(index)
             }
         }
         tellWaiters()

@@ -7,9 +7,15 @@ struct Waiters<Value: Sendable> {
     enum Waiter {
         case callback((LoopFuture<Value>) throws -> Void, LoopDoneCallback<Value>?)
         case continuation(UnsafeContinuation<Void, Never>)
+        case observer(any FutureObserver, Int)
 
         func isRegistration(of callback: LoopDoneCallback<Value>) -> Bool {
             if case .callback(_, let identity?) = self { return identity === callback }
+            return false
+        }
+
+        func isRegistration(of observer: any FutureObserver) -> Bool {
+            if case .observer(let other, _) = self { return other === observer }
             return false
         }
     }
@@ -43,8 +49,18 @@ struct Waiters<Value: Sendable> {
 
     /// Removes every registration of `callback` and returns how many there were.
     mutating func remove(_ callback: LoopDoneCallback<Value>) -> Int {
+        remove(where: { $0.isRegistration(of: callback) })
+    }
+
+    /// Removes every registration of `observer`.
+    mutating func remove(_ observer: any FutureObserver) {
+        _ = remove(where: { $0.isRegistration(of: observer) })
+    }
+
+    private mutating func remove(where isRemoved: (Waiter) -> Bool) -> Int {
+        guard first != nil else { return 0 }
         let all = (first.map { [$0] } ?? []) + rest
-        let kept = all.filter { !$0.isRegistration(of: callback) }
+        let kept = all.filter { !isRemoved($0) }
         first = kept.first
         rest = Array(kept.dropFirst())
         return all.count - kept.count

@@ -19,6 +19,14 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         case futures
         /// Tasks and their cancellation.
         case tasks
+        /// Waiting for several futures.
+        case combinators
+        /// Limits of time.
+        case timeouts
+        /// Groups of tasks.
+        case taskGroups
+        /// Code that blocks, on other threads.
+        case blockingWork
         /// Locks, events, conditions, semaphores.
         case locks
         /// Queues and barriers.
@@ -80,6 +88,10 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         Executors.behaviours,
         Futures.behaviours,
         Tasks.behaviours,
+        Gathering.behaviours,
+        Combinators.behaviours,
+        Timeouts.behaviours,
+        TaskGroups.behaviours,
         Locks.behaviours,
         Queues.behaviours,
         Runners.behaviours,
