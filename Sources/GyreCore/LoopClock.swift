@@ -82,6 +82,13 @@ extension Duration {
     package var nanosecondsRoundedUp: Int64 {
         // Below nine seconds the attoseconds fit a register, and no 128-bit division is needed.
         if let attoseconds = Int64(exactly: attoseconds) { return attoseconds.dividedUp }
+        // Up to 292 years one division of the machine does.
+        let high = UInt64(truncatingIfNeeded: attoseconds &>> 64)
+        if high < 500_000_000 {
+            let low = UInt64(truncatingIfNeeded: attoseconds)
+            let (quotient, rest) = UInt64(1_000_000_000).dividingFullWidth((high, low))
+            return Int64(truncatingIfNeeded: quotient).addingSaturated(rest > 0 ? 1 : 0)
+        }
         let (seconds, rest) = components
         let (whole, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
         return overflow ? (seconds < 0 ? .min : .max) : whole.addingSaturated(rest.dividedUp)

@@ -28,20 +28,23 @@ struct TimerHeap: ~Copyable {
 
     private struct Slot {
         var body: (() throws -> Void)?
-        /// Which timer the slot belongs to; no other timer ever has the same.
-        var sequence: UInt64
         var nextFree: UInt32
         var site: CallSite
     }
 
     // SAFETY: `entries` owns room for `entryCapacity` values, the first `entryCount` initialized
-    // (they are trivial). `slots` owns room for `slotCapacity`, the first `slotCount` initialized
-    // and kept so until the heap goes. Indices come from the heap itself or are checked against
+    // (they are trivial). `slots` and `sequences` own room for `slotCapacity`, the first `slotCount`
+    // initialized and kept so until the heap goes. Indices come from the heap itself or are checked against
     // `slotCount`. Only the loop's thread touches it.
     private var entries: UnsafeMutablePointer<Entry>
     private var entryCapacity: Int
     private var entryCount = 0
     private var slots: UnsafeMutablePointer<Slot>
+    /// Which timer a slot belongs to; no other timer ever has the same, and 0 is none.
+    ///
+    /// Apart from the slots, so that a sweep, which asks for them in no order, finds them in the
+    /// caches.
+    private var sequences: UnsafeMutablePointer<UInt64>
     private var slotCapacity: Int
     private var slotCount = 0
     private var firstFree = UInt32.max
@@ -57,11 +60,13 @@ struct TimerHeap: ~Copyable {
         slotCapacity = 64
         entries = Self.allocateEntries(entryCapacity)
         slots = .allocate(capacity: slotCapacity)
+        sequences = .allocate(capacity: slotCapacity)
     }
 
     deinit {
         slots.deinitialize(count: slotCount)
         slots.deallocate()
+        sequences.deallocate()
         Self.deallocate(entries)
     }
 
@@ -92,15 +97,15 @@ struct TimerHeap: ~Copyable {
             let pointer = slots + Int(slot)
             firstFree = pointer.pointee.nextFree
             pointer.pointee.body = consume body
-            pointer.pointee.sequence = sequence
             pointer.pointee.site = site
         } else {
             if slotCount == slotCapacity { growSlots() }
             slot = UInt32(slotCount)
             (slots + slotCount).initialize(
-                to: Slot(body: consume body, sequence: sequence, nextFree: .max, site: site))
+                to: Slot(body: consume body, nextFree: .max, site: site))
             slotCount += 1
         }
+        sequences[Int(slot)] = sequence
         if entryCount == entryCapacity { growEntries() }
         entryCount += 1
         let order = UInt32(truncatingIfNeeded: sequence)
@@ -111,7 +116,7 @@ struct TimerHeap: ~Copyable {
 
     @inline(__always)
     func contains(_ name: TimerName) -> Bool {
-        Int(name.slot) < slotCount && slots[Int(name.slot)].sequence == name.sequence
+        Int(name.slot) < slotCount && sequences[Int(name.slot)] == name.sequence
     }
 
     /// Takes the timer out and hands back its callback, which the caller then runs or releases.
@@ -123,7 +128,7 @@ struct TimerHeap: ~Copyable {
         let pointer = slots + Int(name.slot)
         guard let body = pointer.pointee.body.take() else { return nil }
         let site = pointer.pointee.site
-        pointer.pointee.sequence = 0
+        sequences[Int(name.slot)] = 0
         pointer.pointee.nextFree = firstFree
         firstFree = name.slot
         count -= 1
@@ -155,7 +160,7 @@ struct TimerHeap: ~Copyable {
     @inline(__always)
     mutating func remove(_ due: DueTimer) -> (body: () throws -> Void, site: CallSite)? {
         guard Int(due.slot) < slotCount else { return nil }
-        let sequence = slots[Int(due.slot)].sequence
+        let sequence = sequences[Int(due.slot)]
         guard UInt32(truncatingIfNeeded: sequence) == due.order, sequence != 0 else { return nil }
         return remove(TimerName(slot: due.slot, sequence: sequence, deadline: 0))
     }
@@ -167,7 +172,7 @@ struct TimerHeap: ~Copyable {
     @inline(__always)
     private func isLive(_ entry: Entry) -> Bool {
         guard Int(entry.slot) < slotCount else { return false }
-        let sequence = slots[Int(entry.slot)].sequence
+        let sequence = sequences[Int(entry.slot)]
         return UInt32(truncatingIfNeeded: sequence) == entry.order && sequence != 0
     }
 
@@ -264,6 +269,10 @@ struct TimerHeap: ~Copyable {
         larger.moveInitialize(from: slots, count: slotCount)
         slots.deallocate()
         slots = larger
+        let longer = UnsafeMutablePointer<UInt64>.allocate(capacity: slotCapacity * 2)
+        longer.moveInitialize(from: sequences, count: slotCount)
+        sequences.deallocate()
+        sequences = longer
         slotCapacity *= 2
     }
 }
