@@ -33,9 +33,9 @@ struct TimerHeap: ~Copyable {
     }
 
     // SAFETY: `entries` owns room for `entryCapacity` values, the first `entryCount` initialized
-    // (they are trivial). `slots` and `sequences` own room for `slotCapacity`, the first `slotCount`
-    // initialized and kept so until the heap goes. Indices come from the heap itself or are checked against
-    // `slotCount`. Only the loop's thread touches it.
+    // (they are trivial). `slots` and `sequences` own room for `slotCapacity`, the first
+    // `slotCount` initialized and kept so until the heap goes. Indices come from the heap itself or
+    // are checked against `slotCount`. Only the loop's thread touches it.
     private var entries: UnsafeMutablePointer<Entry>
     private var entryCapacity: Int
     private var entryCount = 0
