@@ -121,6 +121,7 @@ extension Streams {
         try loop.run(.noWait)
         try recorder.transport?.write([6, 7])
         try loop.close()
+        recorder.forgetClosures()
         try expect(peer.receiveAll(), equals: [6, 7])
     }
 
