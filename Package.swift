@@ -114,6 +114,9 @@ let package = Package(
             name: "gyre-example-future-errors", dependencies: ["Gyre"],
             path: "Sources/Examples/FutureErrors"),
         .executableTarget(
+            name: "gyre-example-gather-versus-wait", dependencies: ["Gyre"],
+            path: "Sources/Examples/GatherVersusWait"),
+        .executableTarget(
             name: "gyre-example-scheduled-calls", dependencies: ["Gyre"],
             path: "Sources/Examples/ScheduledCalls"),
         .executableTarget(
@@ -122,13 +125,17 @@ let package = Package(
         .executableTarget(
             name: "gyre-example-tasks-inside-tasks", dependencies: ["Gyre"],
             path: "Sources/Examples/TasksInsideTasks"),
+        .executableTarget(
+            name: "gyre-example-wait-any", dependencies: ["Gyre"],
+            path: "Sources/Examples/WaitAny"),
         .testTarget(
             name: "ExampleTests",
             dependencies: [
                 "Gyre", "TestPrograms", "gyre-example-echo", "gyre-example-future-errors",
-                "gyre-example-policy-swap", "gyre-example-scheduled-calls",
-                "gyre-example-stop-on-interrupt", "gyre-example-stop-on-signal",
-                "gyre-example-tasks-inside-tasks",
+                "gyre-example-gather-versus-wait", "gyre-example-policy-swap",
+                "gyre-example-scheduled-calls", "gyre-example-stop-on-interrupt",
+                "gyre-example-stop-on-signal", "gyre-example-tasks-inside-tasks",
+                "gyre-example-wait-any",
             ],
             exclude: ["echo_client.py"]),
 

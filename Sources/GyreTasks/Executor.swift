@@ -82,8 +82,8 @@ extension Loop {
         pool.whenFinished { try? finished.completeThreadSafe(with: .success(())) }
         let pending = try await wait([finished], timeout: timeout).pending
         if !pending.isEmpty, let timeout {
-            diagnosticSink(
-                "the executor was shut down, and has \(pool.jobCount) calls left after \(timeout)")
+            let calls = pool.jobCount == 1 ? "1 call" : "\(pool.jobCount) calls"
+            diagnosticSink("the executor was shut down, with \(calls) left after \(timeout)")
         }
     }
 }

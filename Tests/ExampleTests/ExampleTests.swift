@@ -95,6 +95,48 @@ struct ExampleTests {
         #expect(program.wait() == 0)
     }
 
+    @Test("GatherVersusWait cancels work with gather only", arguments: policies)
+    func gatherVersusWait(policy: String) throws {
+        try skipUnlessAvailable(policy)
+        let program = try start("gather-versus-wait", ["0.05"], policy: policy)
+        let expected = """
+            Waiting task cancelled
+            Work result: done
+            -------------------
+            Waiting task cancelled
+            Work task cancelled
+            """
+        #expect(program.readToEnd() == expected.components(separatedBy: "\n"))
+        #expect(program.wait() == 0)
+    }
+
+    @Test("WaitAny cancels what is left of the work", arguments: policies)
+    func waitAny(policy: String) throws {
+        try skipUnlessAvailable(policy)
+        let program = try start("wait-any", ["0.05"], policy: policy)
+        let expected = """
+            Case1: Work done
+            -------------------
+            waiting is done
+            waiting connection lost is cancelled
+            work is done
+
+            Case2: Connection lost
+            -------------------
+            waiting is done
+            connection is lost
+            work is cancelled
+
+            Case3: Cancel waiting
+            -------------------
+            waiting is cancelled
+            waiting connection lost is cancelled
+            work is cancelled
+            """
+        #expect(program.readToEnd() == expected.components(separatedBy: "\n"))
+        #expect(program.wait() == 0)
+    }
+
     @Test("TasksInsideTasks runs all of it", arguments: policies)
     func tasksInsideTasks(policy: String) throws {
         try skipUnlessAvailable(policy)

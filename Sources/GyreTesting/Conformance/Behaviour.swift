@@ -92,6 +92,8 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         Combinators.behaviours,
         Timeouts.behaviours,
         TaskGroups.behaviours,
+        BlockingWork.behaviours,
+        Bridges.behaviours,
         Locks.behaviours,
         Queues.behaviours,
         Runners.behaviours,

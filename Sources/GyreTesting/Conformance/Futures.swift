@@ -33,7 +33,7 @@ enum Futures {
     }
 
     /// Runs tasks on a thread of their own: those of the Swift runtime may all be busy with tests.
-    private final class ThreadExecutor: TaskExecutor {
+    final class ThreadExecutor: TaskExecutor {
         private let pool = BlockingPool(threadsMax: 1)
 
         func enqueue(_ job: consuming ExecutorJob) {
