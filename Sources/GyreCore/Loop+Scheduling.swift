@@ -6,6 +6,8 @@ extension Loop {
     /// Callbacks run in the order they were given, each once. One that throws is reported to the
     /// exception handler (a ``LoopFatalError`` leaves the run), and the others go on.
     ///
+    /// A callback that a task schedules, here or as a timer, sees the task-locals of that place.
+    ///
     /// - Returns: A handle with which the callback can be cancelled until it runs.
     /// - Important: On the loop's thread only; from others use
     ///   ``LoopHandle/callSoonThreadSafe(file:line:_:)``.
@@ -25,6 +27,9 @@ extension Loop {
     func schedule(_ body: consuming @escaping () throws -> Void, site: CallSite) -> UInt64 {
         checkThread("callSoon", instead: "handle.callSoonThreadSafe")
         guard !isClosed else { return .max }
+        guard !state.pointee.isInStep else {
+            return ready.append(.callback(carrying(body)), site: site)
+        }
         return ready.append(.callback(body), site: site)
     }
 
@@ -94,6 +99,9 @@ extension Loop {
     ) -> TimerName {
         checkThread("callAt", instead: "handle.callSoonThreadSafe { $0.callAt(...) }")
         guard !isClosed else { return TimerName(slot: .max, sequence: 0, deadline: deadline) }
+        guard !state.pointee.isInStep else {
+            return timers.insert(deadline: deadline, site: site, body: carrying(body))
+        }
         return timers.insert(deadline: deadline, site: site, body: consume body)
     }
 

@@ -44,6 +44,8 @@ public final class Loop {
     package var tasks = ResourceList()
     /// Runs the steps of the program that have no other executor, where they come to this loop.
     package var programExecutor: (any ProgramExecutor)?
+    /// Runs its argument so that what that makes does not take itself for a part of a task.
+    package var withoutTask: ((() -> Void) -> Void)?
     /// Called when ``runForever()`` begins; what it returns is called when that ends.
     package var aroundRun: ((Loop) throws(LoopError) -> (() -> Void)?)?
     /// Where code runs that blocks.

@@ -105,6 +105,12 @@ extension Loop {
         if let job = state.pointee.keptJob.take() { run(job) }
     }
 
+    /// The kept job, which the caller runs, once.
+    func takeKeptJob() -> UnownedJob? {
+        state.pointee.keepsNextJob = false
+        return state.pointee.keptJob.take()?.job
+    }
+
     /// Lets a task go on now, up to its next suspension, instead of queueing that.
     package func resumeNow(_ continuation: UnsafeContinuation<Void, Never>) {
         keepNextJob()
@@ -126,15 +132,26 @@ extension Loop {
 
     @inline(__always)
     private func runUnmeasured(_ job: Job) {
-        let executor = handle.asUnownedTaskExecutor()
-        switch job.kind {
-        case .task: job.job.runSynchronously(on: executor)
-        case .actor:
-            job.job.runSynchronously(
-                isolatedTo: handle.asUnownedSerialExecutor(), taskExecutor: executor)
-        case .global: programExecutor?.run(job.job, isOfMainActor: false)
-        case .mainActor: programExecutor?.run(job.job, isOfMainActor: true)
+        runStep {
+            let executor = handle.asUnownedTaskExecutor()
+            switch job.kind {
+            case .task: job.job.runSynchronously(on: executor)
+            case .actor:
+                job.job.runSynchronously(
+                    isolatedTo: handle.asUnownedSerialExecutor(), taskExecutor: executor)
+            case .global: programExecutor?.run(job.job, isOfMainActor: false)
+            case .mainActor: programExecutor?.run(job.job, isOfMainActor: true)
+            }
         }
+    }
+
+    /// Runs `body`, which is a step of a task, maybe inside another.
+    @inline(__always)
+    func runStep(_ body: () -> Void) {
+        let outer = state.pointee.isInStep
+        state.pointee.isInStep = true
+        body()
+        state.pointee.isInStep = outer
     }
 
     @inline(never)

@@ -8,6 +8,8 @@ struct LoopState: ~Copyable {
     var isDebug = false
     /// The next job is not queued but kept, for who asked for it to run it.
     var keepsNextJob = false
+    /// A step of a task runs, whose task-locals are those of what it schedules.
+    var isInStep = false
     var keptJob: Job?
     var ticks: UInt64 = 0
     /// The most callbacks that were ever ready at once.

@@ -120,7 +120,7 @@ public final class LoopConnecting {
 
     /// The completion is never called inside a call of the user's.
     private func finishLater(_ outcome: Outcome) {
-        loop.callSoon { [self] in finish(outcome) }
+        loop.callSoonPlainly { [self] in finish(outcome) }
     }
 
     private func finish(_ outcome: Outcome) {

@@ -93,7 +93,7 @@ public final class LoopServer {
 
     private func wakeWaiters() {
         guard isClosed, connectionCount == 0 else { return }
-        for waiter in waiters { loop.callSoon { waiter() } }
+        for waiter in waiters { loop.callSoonPlainly { waiter() } }
         waiters = []
     }
 }
@@ -182,7 +182,7 @@ private final class Listener: OperationTarget, LoopResource {
                 message: "A server cannot accept any more")
         default:
             // An error of the one connection that was to be accepted, accept(2); not of ours.
-            loop.callSoon { [self] in accept() }
+            loop.callSoonPlainly { [self] in accept() }
         }
     }
 
@@ -197,7 +197,7 @@ private final class Listener: OperationTarget, LoopResource {
         }
         let next = min(pause.map { $0 * 2 } ?? Self.pauseMinimum, Self.pauseMaximum)
         pause = next
-        retry = loop.callLater(next) { [self] in accept() }
+        retry = loop.callLaterPlainly(next) { [self] in accept() }
     }
 
     func close() {

@@ -119,7 +119,7 @@ extension LoopTransport {
                 flush()
             } else if !state.contains(.flushScheduled) {
                 state.insert(.flushScheduled)
-                loop.callSoon { [self] in
+                loop.callSoonPlainly { [self] in
                     state.remove(.flushScheduled)
                     flush()
                     tellMarks()

@@ -100,7 +100,7 @@ public final class LoopTransport {
         if held.isEmpty, !state.contains(.endHeld) {
             updateReading()
         } else {
-            loop.callSoon { [self] in deliverHeld() }
+            loop.callSoonPlainly { [self] in deliverHeld() }
         }
     }
 
@@ -221,7 +221,7 @@ public final class LoopTransport {
         if receiveID != .none { loop.cancel(receiveID) }
         if sendID != .none { loop.cancel(sendID) }
         // Never inside the call that caused it.
-        if receiveID == .none, sendID == .none { loop.callSoon { [self] in lose() } }
+        if receiveID == .none, sendID == .none { loop.callSoonPlainly { [self] in lose() } }
     }
 
     func finishIfEnded() {

@@ -121,7 +121,7 @@ private final class Completions: FutureObserver {
             child.addObserver(self, index: index)
         }
         timer = timeout.map { timeout in
-            loop.callLater(timeout) { [self] in
+            loop.callLaterPlainly(timeout) { [self] in
                 // Also those that are done and were not announced yet.
                 noteAllDone()
                 isTimeUp = true

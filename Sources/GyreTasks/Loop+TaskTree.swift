@@ -34,10 +34,10 @@ extension Loop {
             + (task.cancellationReason.map { " (\($0))" } ?? "")
     }
 
-    /// Writes the ``taskTree`` to the ``GyreCore/Loop/diagnosticSink`` whenever the process
+    /// Writes the ``taskTree`` to the ``Loop/diagnosticSink`` whenever the process
     /// receives `signal`.
     ///
-    /// - Throws: As ``GyreCore/Loop/addSignalHandler(_:file:line:_:)``.
+    /// - Throws: As ``Loop/addSignalHandler(_:file:line:_:)``.
     public func printTasks(
         on signal: CInt, file: StaticString = #fileID, line: UInt = #line
     ) throws(LoopError) {

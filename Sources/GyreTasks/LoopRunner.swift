@@ -59,7 +59,7 @@ public final class LoopRunner {
     /// `name`, or `main`.
     ///
     /// - Throws: The error that `body` threw; ``LoopInterrupt`` after an interrupt; otherwise as
-    ///   ``GyreCore/Loop/runForever()``.
+    ///   ``Loop/runForever()``.
     public func run<Value: Sendable>(
         name: String = "main", file: StaticString = #fileID, line: UInt = #line,
         _ body: sending @escaping () async throws -> Value
@@ -132,7 +132,7 @@ public final class LoopRunner {
             }
         }
         let patience = patience
-        let timer = loop.callLater(patience) {
+        let timer = loop.callLaterPlainly(patience) {
             for task in tasks where !task.isDone {
                 loop.callExceptionHandler(
                     LoopExceptionContext(

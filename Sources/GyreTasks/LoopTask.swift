@@ -51,6 +51,9 @@ public final class LoopTask<Value: Sendable>: LoopFuture<Value>, @unchecked Send
     /// Lets `loop` hold the task until it ends.
     func register(on loop: Loop) {
         registration = loop.tasks.insert(self)
+        if loop.withoutTask == nil {
+            loop.withoutTask = { body in CurrentTask.$scope.withValue(nil, operation: body) }
+        }
     }
 
     private func run(_ body: () async throws -> Value) async {

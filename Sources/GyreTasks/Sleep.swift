@@ -18,7 +18,7 @@ public func sleep(
     }
     guard delay > .zero else { return try await yieldTurn(on: loop) }
     let wait = SleepWait(on: loop.handle, site: CallSite(file: file, line: line))
-    let timer = loop.callLater(delay, file: file, line: line) { wait.end() }
+    let timer = loop.callLaterPlainly(delay, file: file, line: line) { wait.end() }
     defer { timer.cancel() }
     try await wait.suspend()
     try wait.result()

@@ -111,7 +111,7 @@ public final class LoopTimeout: OwnTaskScope, @unchecked Sendable {
     private func start(on loop: Loop, deadline: LoopClock.Instant?) {
         timer?.cancel()
         self.deadline = deadline
-        timer = deadline.map { deadline in loop.callAt(deadline) { [self] in expire() } }
+        timer = deadline.map { deadline in loop.callAtPlainly(deadline) { [self] in expire() } }
     }
 
     private func expire() {

@@ -63,7 +63,7 @@ private func waitForSome(
         DelegatingFuture("wait", on: loop.handle, site: site), children, until: condition)
     for (index, child) in children.enumerated() { child.addObserver(waiting, index: index) }
     let timer = timeout.map { timeout in
-        loop.callLater(timeout) { waiting.end.end(.value(())) }
+        loop.callLaterPlainly(timeout) { waiting.end.end(.value(())) }
     }
     defer {
         timer?.cancel()

@@ -23,7 +23,7 @@ public func waitFor<Value: Sendable>(
     let cancellationsBefore = CurrentTask.body?.cancellation.requests
     var timer: LoopTimer?
     if timeout > .zero {
-        timer = loop.callLater(timeout, file: file, line: line) { limit.expire() }
+        timer = loop.callLaterPlainly(timeout, file: file, line: line) { limit.expire() }
     } else {
         limit.expire()
     }

@@ -94,6 +94,7 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         TaskGroups.behaviours,
         BlockingWork.behaviours,
         Bridges.behaviours,
+        TaskLocals.behaviours,
         Locks.behaviours,
         Queues.behaviours,
         Runners.behaviours,
