@@ -6,6 +6,11 @@
 //     gyre-conformance [--policy POLICY] [NAME ...]   checks the behaviours, or those named
 //     gyre-conformance --selection [--policy POLICY]  says which loop is made, and why
 //     gyre-conformance --list                         names the behaviours
+//     gyre-conformance [--policy POLICY] --fuzz SEED ... [--operations COUNT]
+//                                                     cancels tasks at random points, COUNT
+//                                                     operations (a million) for every seed
+//     gyre-conformance [--policy POLICY] --replay SEED
+//                                                     runs one round of that again
 //
 // Without a policy the loops are made as a program's are: by GYRE_LOOP, by the default that
 // --default POLICY sets, or automatic.
@@ -20,6 +25,10 @@ struct Arguments {
     var names: Set<String> = []
     var showsSelection = false
     var listsNames = false
+    /// The seeds of random cancellation, and the round to run again.
+    var fuzzSeeds: [UInt64] = []
+    var operations = 1_000_000
+    var replay: UInt64?
 
     init(_ arguments: ArraySlice<String>) throws {
         var rest = arguments
@@ -29,6 +38,13 @@ struct Arguments {
             case "--default": try LoopPolicy.setDefault(LoopPolicy(named: rest.popFirst() ?? ""))
             case "--selection": showsSelection = true
             case "--list": listsNames = true
+            case "--fuzz":
+                while let seed = rest.first.flatMap({ UInt64($0) }) {
+                    fuzzSeeds.append(seed)
+                    rest.removeFirst()
+                }
+            case "--operations": operations = rest.popFirst().flatMap { Int($0) } ?? operations
+            case "--replay": replay = rest.popFirst().flatMap { UInt64($0) }
             default: names.insert(argument)
             }
         }
@@ -48,15 +64,35 @@ func showSelection(_ policy: LoopPolicy?) throws {
     try loop.close()
 }
 
-/// Returns how many behaviours were not shown.
-func check(_ behaviours: [Behaviour], _ policy: LoopPolicy?) throws -> Int {
+func makeKit(_ policy: LoopPolicy?) throws -> ConformanceKit {
     let selection = try makeLoop(policy: policy).selection
     print("The loop: \(selection)")
     let chosen = try LoopPolicy(named: selection.policy)
-    let kit = ConformanceKit(policy: selection.policy) { clock in
+    return ConformanceKit(policy: selection.policy) { clock in
         try BackendChoice.makeLoop(
             LoopPolicy.Choice(policy: chosen, origin: "gyre-conformance"), clock: clock)
     }
+}
+
+/// Cancels at random points, and throws when something was lost.
+func fuzz(_ arguments: Arguments) throws {
+    let kit = try makeKit(arguments.policy)
+    if let seed = arguments.replay {
+        print("round \(seed): \(try CancellationFuzz.replay(kit, seed))")
+    }
+    for seed in arguments.fuzzSeeds {
+        var outcome: CancellationFuzz.Outcome?
+        let time = try ContinuousClock().measure {
+            outcome = try CancellationFuzz.run(
+                kit, seed: seed, operations: arguments.operations)
+        }
+        if let outcome { print("seed \(seed): \(outcome), \(time)") }
+    }
+}
+
+/// Returns how many behaviours were not shown.
+func check(_ behaviours: [Behaviour], _ policy: LoopPolicy?) throws -> Int {
+    let kit = try makeKit(policy)
     var failures = 0
     for behaviour in behaviours {
         do {
@@ -75,6 +111,10 @@ func main() throws -> CInt {
     let arguments = try Arguments(CommandLine.arguments.dropFirst())
     if arguments.showsSelection {
         try showSelection(arguments.policy)
+        return EXIT_SUCCESS
+    }
+    if arguments.replay != nil || !arguments.fuzzSeeds.isEmpty {
+        try fuzz(arguments)
         return EXIT_SUCCESS
     }
     var behaviours = Behaviour.all

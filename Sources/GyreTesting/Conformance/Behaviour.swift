@@ -99,6 +99,7 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         Queues.behaviours,
         Runners.behaviours,
         Interrupts.behaviours,
+        RandomCancellation.behaviours,
         Descriptors.behaviours,
         Signals.behaviours,
         Streams.behaviours,
