@@ -5,7 +5,7 @@ import GyreTasks
 
 /// What a task of a ``FuzzRound`` can do.
 ///
-/// What is added here takes part in every round.
+/// What is added here takes part in the rounds.
 enum FuzzOperation: Int, CaseIterable {
     case lock, permit, boundedPermit
     case waitForEvent, setEvent, pulseEvent
@@ -15,7 +15,10 @@ enum FuzzOperation: Int, CaseIterable {
     case sleep
     case cancelSomebody
     case awaitFuture, completeFuture
+    // From here on operations whose parts are operations.
     case awaitTask, childTasks, taskGroup
+    case gather, gatherResults, waitForSome, asCompleted, race
+    case waitFor, limit, shield, loopTaskGroup
 }
 
 extension FuzzOperation {
@@ -48,13 +51,12 @@ extension FuzzRound {
     }
 
     /// One operation, in a child.
-    @Sendable
-    private func performInChild(_ generator: SeededRandom, depth: Int) async throws {
+    func performInChild(_ generator: SeededRandom, depth: Int) async throws {
         var random = generator
         try await perform(&random, depth: depth + 1)
     }
 
-    private func perform(_ random: inout SeededRandom, depth: Int) async throws {
+    func perform(_ random: inout SeededRandom, depth: Int) async throws {
         var operation = operations[random.next(below: operations.count)]
         // No children of children of children.
         if depth == 2, operation.makesChildren { operation = .sleep }
@@ -107,6 +109,10 @@ extension FuzzRound {
             cancelBehind(.future, &random)
         case .awaitTask, .childTasks, .taskGroup:
             try await performInChildren(operation, &random, depth)
+        case .gather, .gatherResults, .waitForSome, .asCompleted, .race:
+            try await combineSeveral(operation, &random, depth)
+        case .waitFor, .limit, .shield, .loopTaskGroup:
+            try await combine(operation, &random, depth)
         }
     }
 

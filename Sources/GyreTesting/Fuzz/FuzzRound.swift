@@ -82,12 +82,12 @@ final class FuzzRound: Sendable {
 
     /// Right behind what wakes those who wait for `wait`: sometimes cancels the first of them, who
     /// was woken and did not go on yet, and sometimes anybody.
-    func cancelBehind(_ wait: FuzzWait, _ random: inout SeededRandom) {
+    func cancelBehind(_ wait: FuzzWait, on loop: Loop = .running, _ random: inout SeededRandom) {
         switch random.next(below: 8) {
         case 0, 1:
             let waiters = update { $0.waiting(wait) }
             if let task = waiters.first?.task { cancel(task) }
-        case 2: cancelOne(of: Loop.running, &random)
+        case 2: cancelOne(of: loop, &random)
         default: break
         }
     }
@@ -161,6 +161,7 @@ final class FuzzRound: Sendable {
         case .barrier: barrier.reset()
         case .future: completeOneFuture(&random)
         }
+        cancelBehind(wait, on: loop, &random)
     }
 
     /// All tasks ended: everything must be back where it was.
