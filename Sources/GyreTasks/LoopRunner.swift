@@ -28,6 +28,10 @@ public final class LoopRunner {
     ///
     /// Five seconds unless set. It waits on after that.
     public var patience = Duration.seconds(5)
+    /// How long ``close()`` waits for calls of `runInExecutor` that do not end.
+    ///
+    /// Five minutes unless set. It says so when it gives up.
+    public var executorPatience = Duration.seconds(300)
     /// Whether the first SIGINT cancels the main task, and the second leaves the loop.
     public var handlesInterrupts = true
 
@@ -85,7 +89,8 @@ public final class LoopRunner {
         return try loop
     }
 
-    /// Cancels the tasks of the loop that did not end, waits until they have, and closes the loop.
+    /// Cancels the tasks of the loop that did not end, waits until they have, shuts the loop's
+    /// executor down, and closes the loop.
     ///
     /// An error of such a task goes to the exception handler. So does a report of each task that is
     /// still there after ``patience``; the runner waits for it all the same. Closing twice does
@@ -100,7 +105,10 @@ public final class LoopRunner {
         }
         let loop = try checkedLoop("close")
         state = .closed
-        let outcome = Result { try endTasks(of: loop) }
+        let outcome = Result {
+            try endTasks(of: loop)
+            try shutDownExecutor(of: loop)
+        }
         try loop.close()
         try outcome.get()
     }
@@ -120,6 +128,14 @@ public final class LoopRunner {
             for task in tasks { task.cancel("the runner ends") }
             try wait(for: tasks, on: loop)
             for task in tasks { task.reportError(to: loop) }
+        }
+    }
+
+    private func shutDownExecutor(of loop: Loop) throws {
+        guard loop.executor.pool != nil else { return }
+        let patience = executorPatience
+        try loop.runUntilComplete(name: "shut down the executor") {
+            try await Loop.running.shutdownDefaultExecutor(timeout: patience)
         }
     }
 

@@ -22,6 +22,7 @@ enum Runners {
         Behaviour("theRunnerThrowsWhatMainThrows", [6], .runners, theRunnerThrowsWhatMainThrows),
         Behaviour("aRunnerInsideALoopIsRefused", [7], .runners, aRunnerInsideALoopIsRefused),
         Behaviour("aStoppedMainIsAnError", [], .runners, aStoppedMainIsAnError),
+        Behaviour("theRunnerWaitsForTheExecutor", [31], .runners, theRunnerWaitsForTheExecutor),
         Behaviour("theTaskTreeSaysWhoWaits", [], .runners, theTaskTreeSaysWhoWaits),
         Behaviour("aSlowStepNamesItsTask", [32], .runners, aSlowStepNamesItsTask),
     ]
@@ -211,6 +212,36 @@ enum Runners {
         }
         try kit.close(runner)
         try expect(cancelled.value, "closing cancels it")
+    }
+
+    static func theRunnerWaitsForTheExecutor(_ kit: ConformanceKit) throws {
+        let runner = kit.makeRunner()
+        let latch = Latch()
+        let began = Latch()
+        let ended = SharedValue(false)
+        try kit.run(runner) {
+            _ = Loop.running.runInExecutor {
+                began.open()
+                try expect(latch.wait(), "the latch was opened")
+                ended.value = true
+            }
+        }
+        try expect(began.wait(), "the call began")
+        // Opened by the loop, when that waits for the call.
+        try runner.loop.callLater(.milliseconds(5)) { latch.open() }
+        try kit.close(runner)
+        try expect(ended.value, "the call ended before the loop was closed")
+
+        let second = kit.makeRunner()
+        let stuck = Latch()
+        var warnings: [String] = []
+        try second.loop.diagnosticSink = { warnings.append($0) }
+        second.executorPatience = .milliseconds(5)
+        try kit.run(second) { _ = Loop.running.runInExecutor { stuck.wait() } }
+        try kit.close(second)
+        stuck.open()
+        try expect(warnings.count, equals: 1, "warnings: \(warnings)")
+        try expect(warnings[0].contains("1 call left"), "it says so: \(warnings[0])")
     }
 
     static func theTaskTreeSaysWhoWaits(_ kit: ConformanceKit) throws {
