@@ -59,7 +59,7 @@ extension Loop {
     /// Chooses the pool of ``runInExecutor(_:file:line:_:)``.
     ///
     /// Unless set, the loop makes one for itself when it is first needed, with as many threads as
-    /// ``GyreCore/LoopThreadPool/init(threadsMax:)`` says.
+    /// ``LoopThreadPool/init(threadsMax:)`` says.
     public func setDefaultExecutor(_ pool: LoopThreadPool) {
         checkThread("setDefaultExecutor", instead: "handle.callSoonThreadSafe")
         executor.pool = pool
@@ -68,7 +68,7 @@ extension Loop {
     /// Takes no more calls for the loop's executor, and waits for those that were made.
     ///
     /// When that takes longer than `timeout` (nil is no limit), it says so through
-    /// ``GyreCore/Loop/diagnosticSink`` and returns; the calls go on. The pool is shut down for
+    /// ``Loop/diagnosticSink`` and returns; the calls go on. The pool is shut down for
     /// others that use it, too.
     ///
     /// - Throws: `CancellationError` when the task that waits is cancelled, which undoes nothing;

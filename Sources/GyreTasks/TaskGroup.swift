@@ -80,7 +80,7 @@ public final class LoopTaskGroup: OwnTaskScope, FutureObserver, @unchecked Senda
         self.site = site
     }
 
-    /// Makes a task of the group, as ``GyreCore/Loop/createTask(name:eager:file:line:_:)`` does.
+    /// Makes a task of the group, as ``Loop/createTask(name:eager:file:line:_:)`` does.
     ///
     /// Tasks of the group may make further ones.
     ///
