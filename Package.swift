@@ -34,7 +34,7 @@ let package = Package(
         .target(name: "GyreCore", dependencies: ["CGyre"]),
         .target(name: "GyreDispatch", dependencies: ["GyreCore"]),
         .target(name: "GyreTasks", dependencies: ["GyreCore"]),
-        .target(name: "GyreNet", dependencies: ["GyreCore", "CGyre"]),
+        .target(name: "GyreNet", dependencies: ["GyreCore", "GyreTasks", "CGyre"]),
         .target(name: "Gyre", dependencies: ["GyreCore", "GyreDispatch", "GyreTasks", "GyreNet"]),
         .target(name: "GyreGlobalExecutor", dependencies: ["GyreCore"]),
         .target(name: "GyreTesting", dependencies: ["GyreCore", "GyreNet", "GyreTasks"]),

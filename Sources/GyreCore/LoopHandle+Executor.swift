@@ -92,6 +92,7 @@ extension Loop {
 
     /// Keeps the next job of this loop for ``runKeptJob()`` instead of queueing it: what starts a
     /// task inside a call.
+    @usableFromInline
     package func keepNextJob() {
         // On a loop that does not run here, a task is mail like any other.
         state.pointee.keepsNextJob = handle.isOnLoop
@@ -100,6 +101,7 @@ extension Loop {
     /// Runs the kept job, up to the first suspension of its task.
     ///
     /// Who calls this, a task perhaps, goes on then.
+    @usableFromInline
     package func runKeptJob() {
         state.pointee.keepsNextJob = false
         if let job = state.pointee.keptJob.take() { run(job) }

@@ -44,6 +44,13 @@ struct ReadyQueue: ~Copyable {
     @inline(__always)
     mutating func removeFirst() -> ReadyEntry { entries.removeFirst() }
 
+    /// Whether the next is a step of a task.
+    @inline(__always)
+    var isJobFirst: Bool {
+        guard !entries.isEmpty, case .job = entries[entries.head].work else { return false }
+        return true
+    }
+
     func contains(_ position: UInt64) -> Bool {
         guard position >= entries.head, position < entries.tail else { return false }
         if case .cancelled = entries[position].work { return false }

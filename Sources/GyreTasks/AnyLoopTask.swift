@@ -21,16 +21,3 @@ public protocol AnyLoopTask: AnyLoopFuture, CustomStringConvertible {
     /// Takes one cancellation back, see ``LoopTask/uncancel()``.
     @discardableResult func uncancel() -> Int
 }
-
-extension LoopTask: AnyLoopTask {
-    /// What the task waits for; nil when it does not wait for anything of a loop.
-    public var waitsFor: String? {
-        checkThread()
-        return cancellation.wait?.waitDescription
-    }
-
-    /// The name, the state and the place where the task was made.
-    public var description: String {
-        "task \(name) made at \(site)"
-    }
-}

@@ -16,39 +16,43 @@ extension Loop {
     /// - Important: On the loop's thread only; from others use
     ///   ``LoopHandle/createTaskThreadSafe(name:file:line:_:)``.
     @discardableResult
+    @inlinable
     public func createTask<Value: Sendable>(
         name: String? = nil, eager: Bool = false,
         file: StaticString = #fileID, line: UInt = #line,
         _ body: sending @escaping () async throws -> Value
     ) -> LoopTask<Value> {
-        checkThread("createTask", instead: "handle.createTaskThreadSafe")
-        let task = LoopTask<Value>(
-            on: handle, name: name, site: CallSite(file: file, line: line))
+        checkMayCreateTask()
+        let task = LoopTask<Value>(on: handle, name: name, file: file, line: line)
+        // A closed loop runs nothing any more.
         guard !isClosed else {
-            task.cancel()
+            task.become(.cancelled, nil)
             return task
         }
-        task.register(on: self)
-        if eager {
-            task.startEagerly(on: self, body)
-        } else {
-            task.start(body)
-        }
+        task.state.register(on: self)
+        if eager { keepNextJob() }
+        task.start(body)
+        if eager { runKeptJob() }
         return task
+    }
+
+    @usableFromInline
+    func checkMayCreateTask() {
+        checkThread("createTask", instead: "handle.createTaskThreadSafe")
     }
 
     /// The task whose body runs; nil in callbacks, and in child tasks that Swift made.
     public var currentTask: (any AnyLoopTask)? {
-        guard let task = CurrentTask.body as? any AnyLoopTask, task.handle == handle else {
-            return nil
-        }
-        return task
+        guard let future = CurrentTask.body?.future, future.handle == handle else { return nil }
+        return future as? any AnyLoopTask
     }
 
     /// The tasks that did not end yet, in the order they were made.
     public var allTasks: [any AnyLoopTask] {
         checkThread("allTasks", instead: "handle.callSoonThreadSafe")
-        return tasks.all.compactMap { $0 as? any AnyLoopTask }.sorted { $0.number < $1.number }
+        let states = tasks.all.compactMap { $0 as? TaskState }
+        return states.compactMap { $0.future as? any AnyLoopTask }
+            .sorted { $0.number < $1.number }
     }
 
     // MARK: Running until something is done
@@ -100,7 +104,7 @@ extension LoopHandle {
         _ body: sending @escaping () async throws -> Value
     ) throws(LoopError) -> LoopTask<Value> {
         guard !isClosed else { throw LoopError(.closed, operation: "createTaskThreadSafe") }
-        let task = LoopTask<Value>(on: self, name: name, site: CallSite(file: file, line: line))
+        let task = LoopTask<Value>(on: self, name: name, file: file, line: line)
         task.start(body)
         return task
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import GyreCore
+public import GyreCore
 
 extension LoopFuture {
     /// The value, as soon as there is one.
@@ -11,22 +11,22 @@ extension LoopFuture {
     /// - Throws: The error that the future ended with; `CancellationError` when it was cancelled;
     ///   ``LoopError/Code/loopMismatch`` when the task runs on another loop;
     ///   ``LoopError/Code/invalidState`` in a task that waits for itself.
-    public var value: Value {
+    @inlinable
+    public final var value: Value {
         get async throws {
-            if handle.isOnLoop {
-                if !isDone { try await suspend() }
-                return try result()
-            }
-            guard Loop.current == nil else {
-                throw LoopError(
-                    .loopMismatch, operation: "value", detail: "the future is another loop's")
-            }
-            return try await valueFromOutside()
+            guard handle.isOnLoop else { return try await valueFromOutside() }
+            if !isDone { try await suspend() }
+            return try result()
         }
     }
 
     /// From another thread: the short way there and back.
-    private func valueFromOutside() async throws -> Value {
+    @usableFromInline
+    final func valueFromOutside() async throws -> Value {
+        guard Loop.current == nil else {
+            throw LoopError(
+                .loopMismatch, operation: "value", detail: "the future is another loop's")
+        }
         let there = Task(executorPreference: handle) { [self] in
             if !isDone { try await suspend() }
             return try result()
@@ -37,18 +37,19 @@ extension LoopFuture {
             there.cancel()
         }
     }
+}
 
+extension LoopFutureBase {
     /// Waits until the future is done, in whatever way, on the loop.
     ///
     /// Does not look at the outcome, and cancelling the task that waits does not cancel the future.
     ///
     /// - Throws: `CancellationError` when the task that waits is cancelled.
-    public func waitUntilDone() async throws {
+    public final func waitUntilDone() async throws {
         guard !isDone else { return }
         let done = LoopFuture<Void>(on: handle, site: site)
-        let callback = LoopDoneCallback<Value> { _ in _ = done.complete(.value(())) }
-        addDoneCallback(callback)
-        defer { removeDoneCallback(callback) }
+        addCallback({ _ in _ = done.complete(.value(())) }, identity: done)
+        defer { _ = removeCallbacks(done) }
         try await done.value
     }
 
@@ -56,7 +57,8 @@ extension LoopFuture {
     ///
     /// - Throws: `CancellationError` when the task was cancelled after the future was done;
     ///   before, its cancellation is that of the future.
-    func suspend() async throws {
+    @usableFromInline
+    final func suspend() async throws {
         guard let scope = CurrentTask.body else { return await suspendInChild() }
         try await suspend(in: scope)
         try scope.endWait()
@@ -65,19 +67,19 @@ extension LoopFuture {
     /// Waits until the future is done, on the loop, as ``suspend()``.
     ///
     /// Leaves a cancellation of the task that comes after the future was done for its next wait.
-    func suspendUntilDone() async throws(LoopError) {
+    final func suspendUntilDone() async throws(LoopError) {
         guard let scope = CurrentTask.body else { return await suspendInChild() }
         try await suspend(in: scope)
-        scope.cancellation.wait = nil
+        scope.leaveWait()
     }
 
     @inline(__always)
-    private func suspend(in scope: any TaskScope) async throws(LoopError) {
+    private func suspend(in scope: TaskState) async throws(LoopError) {
         try scope.beginWait(for: self)
         // A cancellation that came before has ended the future already.
-        guard !isDone else { return }
-        // SAFETY: a waiter is taken out of the list when it is told, so it is resumed once; and
-        // a future that is awaited is held by the task until then.
+        guard status == .pending else { return }
+        // SAFETY: a waiter is taken out of the list when it is told, so it is resumed once; and a
+        // future that is awaited is held by the task until then.
         await withUnsafeContinuation { add(.continuation($0)) }
     }
 

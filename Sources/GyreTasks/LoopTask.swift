@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package import GyreCore
-import Synchronization
+public import GyreCore
 
 /// Async code that runs on a loop, and a future of what it returns.
 ///
@@ -10,80 +9,44 @@ import Synchronization
 ///
 /// An error that nobody looked at is reported as that of a ``LoopFuture``.
 public final class LoopTask<Value: Sendable>: LoopFuture<Value>, @unchecked Sendable {
-    // SAFETY: as for LoopFuture: what changes is used on the loop's thread only, which is checked.
+    // SAFETY: as for its superclass.
 
-    var cancellation = CancellationState()
-    private(set) var swiftTaskIdentity: UInt = 0
-    // SAFETY: the task that runs the body, which lives until the body ended, when this is cleared.
-    private var swiftTask: UnsafeCurrentTask?
-    private var storedReason: String?
-    private var registration: Int32 = -1
-    private let givenName: String?
-    /// Tasks are numbered as they are made, from 1 on.
-    public let number: UInt64
-    /// The number of the task whose code made this one; 0 when it was none.
-    public let parentNumber: UInt64
+    @usableFromInline let state: TaskState
 
-    init(on handle: LoopHandle, name: String?, site: CallSite) {
-        givenName = name
-        number = TaskNumbers.next()
-        parentNumber = (CurrentTask.scope as? any AnyLoopTask)?.number ?? 0
+    @inlinable
+    init(on handle: LoopHandle, name: String?, file: StaticString, line: UInt) {
+        let site = CallSite(file: file, line: line)
+        state = TaskState(name: name, site: site)
         super.init(on: handle, site: site)
+        state.future = self
     }
-
-    /// The name that the task was given, or `Task-1` and so on.
-    public var name: String { givenName ?? "Task-\(number)" }
 
     // MARK: Running
 
     /// Starts the body in a later iteration.
+    @inlinable
     func start(_ body: sending @escaping () async throws -> Value) {
-        Task(name: givenName, executorPreference: handle) { await self.run(body) }
-    }
-
-    /// Starts the body now, up to its first suspension.
-    func startEagerly(on loop: Loop, _ body: sending @escaping () async throws -> Value) {
-        loop.keepNextJob()
-        start(body)
-        loop.runKeptJob()
-    }
-
-    /// Lets `loop` hold the task until it ends.
-    func register(on loop: Loop) {
-        registration = loop.tasks.insert(self)
-        if loop.withoutTask == nil {
-            loop.withoutTask = { body in CurrentTask.$scope.withValue(nil, operation: body) }
-        }
-    }
-
-    private func run(_ body: () async throws -> Value) async {
-        if registration < 0, let loop = Loop.current { register(on: loop) }
-        guard !cancellation.isPending else { return end(.cancelled) }
-        swiftTaskIdentity = CurrentTask.currentIdentity
-        swiftTask = withUnsafeCurrentTask { $0 }
-        Loop.current?.beginTask(name, identity: swiftTaskIdentity)
-        await CurrentTask.$scope.withValue(self) {
-            do {
-                end(.value(try await body()))
-            } catch is CancellationError {
-                end(.cancelled)
-            } catch {
-                end(.failure(error))
+        Task(name: state.givenName, executorPreference: handle) {
+            guard self.state.begin() else { return self.end(CancellationError()) }
+            await self.state.run {
+                do {
+                    let value = try await body()
+                    self.state.end(nil)
+                    _ = self.succeed(value)
+                } catch {
+                    self.end(error)
+                }
             }
         }
     }
 
-    private func end(_ outcome: Outcome) {
-        let loop = Loop.running
-        loop.endTask(identity: swiftTaskIdentity)
-        swiftTaskIdentity = 0
-        swiftTask = nil
-        _ = loop.tasks.remove(registration)
-        _ = complete(outcome)
-        if case .failure(let error as any LoopFatalError) = outcome {
-            markErrorAsSeen()
-            loop.interrupt(error)
-        }
+    @usableFromInline
+    func end(_ error: any Error) {
+        state.end(error)
+        guard !isDone else { return }
+        if error is CancellationError { return become(.cancelled, nil) }
+        if error is any LoopFatalError { markErrorAsSeen() }
+        become(.failure, error)
     }
 
     // MARK: Cancelling
@@ -92,7 +55,8 @@ public final class LoopTask<Value: Sendable>: LoopFuture<Value>, @unchecked Send
     /// `CancellationError`; if it does not wait, its next wait fails.
     ///
     /// Every call fails one wait. A task that did not begin never does. The body may catch the
-    /// error, clean up, and even return a value: then the task is not ``LoopFuture/isCancelled``.
+    /// error, clean up, and even return a value: then the task is not
+    /// ``LoopFutureBase/isCancelled``.
     ///
     /// `Task.isCancelled` of Swift is set too, and stays set: `Task.sleep`, and child tasks made
     /// from then on, are cancelled from the start.
@@ -105,24 +69,8 @@ public final class LoopTask<Value: Sendable>: LoopFuture<Value>, @unchecked Send
     @discardableResult
     public func cancel(_ reason: String?) -> Bool {
         guard !isDone else { return false }
-        if let reason { storedReason = reason }
-        cancellation.requests += 1
-        if cancellation.wait?.cancelWait() != true { cancellation.isPending = true }
-        // Behind that, so that what this task waits for is cancelled once.
-        swiftTask?.cancel()
+        state.cancel(reason)
         return true
-    }
-
-    /// What the last ``cancel(_:)`` that gave a reason gave.
-    public var cancellationReason: String? {
-        checkThread()
-        return storedReason
-    }
-
-    /// How many times the task was cancelled, less the calls of ``uncancel()``.
-    public var cancelling: Int {
-        checkThread()
-        return cancellation.requests
     }
 
     /// Takes one ``cancel()`` back, for code that cancelled a task for its own ends, as a timeout
@@ -132,28 +80,38 @@ public final class LoopTask<Value: Sendable>: LoopFuture<Value>, @unchecked Send
     @discardableResult
     public func uncancel() -> Int {
         checkThread()
-        if cancellation.requests > 0 { cancellation.requests -= 1 }
-        if cancellation.requests == 0 { cancellation.isPending = false }
-        return cancellation.requests
+        return state.uncancel()
     }
 
     override var waitDescription: String { "task \(name)" }
 }
 
-extension LoopTask: TaskScope {}
+extension LoopTask: AnyLoopTask {
+    /// The name that the task was given, or `Task-1` and so on.
+    public var name: String { state.name }
+    /// Tasks are numbered as they are made, from 1 on.
+    public var number: UInt64 { state.number }
+    /// The number of the task whose code made this one; 0 when it was none.
+    public var parentNumber: UInt64 { state.parentNumber }
 
-extension LoopTask: LoopResource {
-    package func loopDidClose() { registration = -1 }
-
-    package var pendingReport: LoopExceptionContext? {
-        LoopExceptionContext(
-            message: "The task \(name) was pending when its loop was closed", site: site)
+    /// What the last ``cancel(_:)`` that gave a reason gave.
+    public var cancellationReason: String? {
+        checkThread()
+        return state.reason
     }
-}
 
-/// Tasks are numbered as they are made.
-private enum TaskNumbers {
-    private static let made = Atomic<UInt64>(0)
+    /// How many times the task was cancelled, less the calls of ``uncancel()``.
+    public var cancelling: Int {
+        checkThread()
+        return state.requests
+    }
 
-    static func next() -> UInt64 { made.wrappingAdd(1, ordering: .relaxed).newValue }
+    /// What the task waits for; nil when it does not wait for anything of a loop.
+    public var waitsFor: String? {
+        checkThread()
+        return state.wait?.waitDescription
+    }
+
+    /// The name, and the place where the task was made.
+    public var description: String { "task \(name) made at \(site)" }
 }

@@ -143,9 +143,7 @@ public final class LoopTaskGroup: OwnTaskScope, FutureObserver, @unchecked Senda
         if let bodyError, !(bodyError is CancellationError) { errors.append(bodyError) }
         guard errors.isEmpty else {
             // The errors go first, and the cancellation is not forgotten.
-            if isCallerCancelled, let scope = CurrentTask.body, scope.cancellation.requests > 0 {
-                scope.cancellation.isPending = true
-            }
+            if isCallerCancelled { CurrentTask.body?.cancelNextWait() }
             throw LoopTaskGroupError(errors: errors)
         }
         if isCallerCancelled { throw CancellationError() }

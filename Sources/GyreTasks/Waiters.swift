@@ -3,20 +3,19 @@
 /// Who waits for a future, in order.
 ///
 /// The first needs no allocation: mostly there is only one.
-struct Waiters<Value: Sendable> {
+struct Waiters {
     enum Waiter {
-        case callback((LoopFuture<Value>) throws -> Void, LoopDoneCallback<Value>?)
+        /// With an identity, where it may be removed.
+        case callback((LoopFutureBase) throws -> Void, AnyObject?)
         case continuation(UnsafeContinuation<Void, Never>)
         case observer(any FutureObserver, Int)
 
-        func isRegistration(of callback: LoopDoneCallback<Value>) -> Bool {
-            if case .callback(_, let identity?) = self { return identity === callback }
-            return false
-        }
-
-        func isRegistration(of observer: any FutureObserver) -> Bool {
-            if case .observer(let other, _) = self { return other === observer }
-            return false
+        func isRegistration(of identity: AnyObject) -> Bool {
+            switch self {
+            case .callback(_, let other): other === identity
+            case .observer(let other, _): other === identity
+            case .continuation: false
+            }
         }
     }
 
@@ -47,20 +46,13 @@ struct Waiters<Value: Sendable> {
         return continuation
     }
 
-    /// Removes every registration of `callback` and returns how many there were.
-    mutating func remove(_ callback: LoopDoneCallback<Value>) -> Int {
-        remove(where: { $0.isRegistration(of: callback) })
-    }
-
-    /// Removes every registration of `observer`.
-    mutating func remove(_ observer: any FutureObserver) {
-        _ = remove(where: { $0.isRegistration(of: observer) })
-    }
-
-    private mutating func remove(where isRemoved: (Waiter) -> Bool) -> Int {
+    /// Removes every registration of `identity`, the observer itself where it is one.
+    ///
+    /// - Returns: How many there were.
+    mutating func remove(_ identity: AnyObject) -> Int {
         guard first != nil else { return 0 }
         let all = (first.map { [$0] } ?? []) + rest
-        let kept = all.filter { !isRemoved($0) }
+        let kept = all.filter { !$0.isRegistration(of: identity) }
         first = kept.first
         rest = Array(kept.dropFirst())
         return all.count - kept.count

@@ -22,6 +22,8 @@ struct Compare: ParsableCommand {
     var cases: String?
     @Option(help: "Gyre's policies to run, or none. (default: all)")
     var policies: String?
+    @Option(help: "The ways in which Gyre's servers are written: callback, async.")
+    var apis = "callback,async"
     @Option(help: "Rounds.")
     var rounds: Int?
     @Option(help: "Seconds of the timed phase of each run.")
@@ -45,7 +47,10 @@ struct Compare: ParsableCommand {
             throw ValidationError("--seconds takes a number from 0.05 to 600")
         }
         do {
-            _ = try (chosenCells(), chosenPolicies(), PeerGroup.parse(list: peers))
+            _ = try (
+                chosenCells(), chosenPolicies(), PeerGroup.parse(list: peers),
+                ServerAPI.parse(list: apis)
+            )
         } catch {
             throw ValidationError("\(error)")
         }
@@ -69,7 +74,7 @@ struct Compare: ParsableCommand {
                 loadGenerator: loadGenerator, requested: congestion)
         }
         var search = ContenderSearch(installation)
-        search.addGyre(try chosenPolicies())
+        search.addGyre(try chosenPolicies(), try ServerAPI.parse(list: apis))
         search.addPeers(try PeerGroup.parse(list: peers))
 
         let cells = try chosenCells()

@@ -13,20 +13,23 @@ struct ContenderSearch {
     }
 
     /// Gyre's own servers, in processes of their own.
-    mutating func addGyre(_ policies: [LoopPolicy]) {
-        let program = System.executablePath ?? "gyre-bench"
+    mutating func addGyre(_ policies: [LoopPolicy], _ apis: [ServerAPI]) {
         for policy in policies {
-            let name = "gyre \(policy)"
             switch policy.probe() {
-            case .success:
-                let command = [
-                    program, "serve", "echo", "--policy", policy.rawValue, "--api", "callback",
-                ]
-                found.append(Contender(name: name, family: .gyre, command: command))
+            case .success: for api in apis { addGyre(policy, api) }
             case .failure(let error):
-                missing.append(MissingContender(name: name, reason: "\(error)"))
+                missing.append(MissingContender(name: "gyre \(policy)", reason: "\(error)"))
             }
         }
+    }
+
+    private mutating func addGyre(_ policy: LoopPolicy, _ api: ServerAPI) {
+        let command = [
+            System.executablePath ?? "gyre-bench", "serve", "echo",
+            "--policy", policy.rawValue, "--api", api.rawValue,
+        ]
+        let name = api == .callback ? "gyre \(policy)" : "gyre \(policy) \(api)"
+        found.append(Contender(name: name, family: .gyre, command: command))
     }
 
     mutating func addPeers(_ groups: [PeerGroup]) {

@@ -16,6 +16,7 @@ struct MicroCase: Sendable {
 
     static let all: [MicroCase] = [
         .callSoon, .timerScheduleCancel, .timerFire, .threadSubmit, .threadWake, .idleConnection,
+        .futureComplete, .taskYield, .taskSpawnAwait, .continuationResume,
     ]
 }
 

@@ -19,13 +19,28 @@ final class Echo: LoopStreamProtocol {
     func resumeWriting() { transport?.resumeReading() }
 }
 
-extension Loop {
-    /// Listens, and serves each connection with an ``Echo``.
-    func serveEcho(host: String, port: Int, congestion: String? = nil) throws -> LoopServer {
+/// The same as an async function.
+@Sendable func echo(_ connection: LoopConnection) async throws {
+    do {
+        for try await chunk in connection.chunks { try await connection.write(chunk) }
+    } catch is LoopError {
+        // A client that breaks off is its own business; the default handler would print each.
+    }
+}
+
+extension LoopServerOptions {
+    /// Those of an echo server to measure.
+    static func echo(_ congestion: String?) -> LoopServerOptions {
         var options = LoopServerOptions()
         options.backlog = 4096
         options.congestionControl = congestion
-        // A client that breaks off is its own business; the default handler would print each.
-        return try createServer(host: host, port: port, options: options) { Echo() }
+        return options
+    }
+}
+
+extension Loop {
+    /// Listens, and serves each connection with an ``Echo``.
+    func serveEcho(host: String, port: Int, congestion: String? = nil) throws -> LoopServer {
+        try createServer(host: host, port: port, options: .echo(congestion)) { Echo() }
     }
 }

@@ -17,6 +17,18 @@ struct Serve: ParsableCommand {
 enum ServerAPI: String, CaseIterable, ExpressibleByArgument {
     /// A protocol object per connection.
     case callback
+    /// An async function per connection.
+    case async
+
+    static func parse(list: String) throws -> [ServerAPI] {
+        try list.split(separator: ",").map { part in
+            guard let api = ServerAPI(rawValue: String(part).trimmed) else {
+                let known = allCases.map(\.rawValue).joined(separator: ", ")
+                throw BenchError("no API called \"\(part)\"; there are \(known)")
+            }
+            return api
+        }
+    }
 }
 
 /// `gyre-bench serve echo`: sends back what comes, on one thread.
@@ -52,18 +64,44 @@ struct ServeEcho: ParsableCommand {
     func run() throws {
         bench_raise_descriptor_limit()
         let loop = try makeLoop(policy: policy)
+        switch api {
+        case .callback: try serveWithCallbacks(on: loop)
+        case .async: try serveWithTasks(on: loop)
+        }
+        try loop.close()
+    }
+
+    private func serveWithCallbacks(on loop: Loop) throws {
         // Before the line is printed: who reads it may end the server at once.
         for signal in [SIGINT, SIGTERM] {
             try loop.addSignalHandler(signal) { Loop.running.stop() }
         }
-        let server: LoopServer
-        switch api {
-        case .callback: server = try loop.serveEcho(host: host, port: port, congestion: congestion)
-        }
-        guard let address = server.addresses.first else { throw BenchError("listens nowhere") }
-        System.printLine("listening on \(address)")
+        let server = try loop.serveEcho(host: host, port: port, congestion: congestion)
+        try announce(server)
         try loop.runForever()
         server.close()
-        try loop.close()
+    }
+
+    private func serveWithTasks(on loop: Loop) throws {
+        let stop = LoopFuture<Void>(on: loop)
+        for signal in [SIGINT, SIGTERM] {
+            try loop.addSignalHandler(signal) { stop.cancel() }
+        }
+        do {
+            try loop.runUntilComplete { [self] in
+                try await withServer(
+                    host: host, port: port, options: .echo(congestion), patience: .zero,
+                    handler: echo
+                ) { server in
+                    try announce(server)
+                    try await stop.value
+                }
+            }
+        } catch is CancellationError {}
+    }
+
+    private func announce(_ server: LoopServer) throws {
+        guard let address = server.addresses.first else { throw BenchError("listens nowhere") }
+        System.printLine("listening on \(address)")
     }
 }

@@ -41,6 +41,8 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         case streams
         /// Servers and connecting.
         case servers
+        /// Connections in async code.
+        case connections
     }
 
     /// Says the behaviour, as `callSoonRunsInOrderEachOnce`.
@@ -104,5 +106,6 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         Signals.behaviours,
         Streams.behaviours,
         Servers.behaviours,
+        Connections.behaviours,
     ].flatMap { $0 }
 }

@@ -17,7 +17,7 @@ enum Bridges {
     static func aTaskOfSwiftBecomesAFuture(_ kit: ConformanceKit) throws {
         try kit.runTask {
             let handle = Loop.running.handle
-            let elsewhere = Futures.ThreadExecutor()
+            let elsewhere = ThreadExecutor()
             let task = Task(executorPreference: elsewhere) { () async -> Int in
                 handle.isOnLoop ? 0 : 4
             }

@@ -32,17 +32,6 @@ enum Futures {
         let number: Int
     }
 
-    /// Runs tasks on a thread of their own: those of the Swift runtime may all be busy with tests.
-    final class ThreadExecutor: TaskExecutor {
-        private let pool = BlockingPool(threadsMax: 1)
-
-        func enqueue(_ job: consuming ExecutorJob) {
-            let job = UnownedJob(job)
-            // Without a thread the test does not end, which its watchdog notices.
-            try? pool.run { [self] in job.runSynchronously(on: asUnownedTaskExecutor()) }
-        }
-    }
-
     static func runUntilCompleteReturnsOrRethrows(_ kit: ConformanceKit) throws {
         let loop = try kit.makeLoop()
         let future = LoopFuture<Int>(on: loop)

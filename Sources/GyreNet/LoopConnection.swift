@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import GyreCore
+import GyreTasks
+
+/// A connection for async code: bytes are awaited, and writing waits while the peer is slow.
+///
+/// Made by ``withServer(host:port:options:patience:handler:_:)``,
+/// ``serve(host:port:options:handler:)`` and ``withConnection(to:port:options:_:)``, which close
+/// it. Any task may use it; on the loop's thread nothing is between it and the socket. One task at
+/// a time reads.
+///
+/// Cancelling a task that reads loses no byte: the next read has them.
+public struct LoopConnection: Sendable {
+    let core: ConnectionCore
+    /// The handle of the loop that the connection belongs to.
+    public let handle: LoopHandle
+
+    init(_ core: ConnectionCore) {
+        self.core = core
+        handle = core.loop.handle
+    }
+
+    // MARK: Reading
+
+    /// The bytes that arrive, in order, in pieces of any size.
+    ///
+    /// Ends when the peer sends no more, or the connection was closed. While nobody reads, some are
+    /// kept, and then the peer has to wait.
+    public var chunks: Chunks { Chunks(connection: self) }
+
+    /// The next bytes that arrive; nil when the peer sends no more.
+    ///
+    /// - Throws: ``LoopError`` when the connection broke, or another task reads;
+    ///   `CancellationError` when the task is cancelled.
+    public func read() async throws -> LoopChunk? {
+        if handle.isOnLoop { return try await core.read() }
+        let bytes = try await onLoop { try await core.read().map { Array($0) } }
+        return bytes.map { LoopChunk(copying: $0) }
+    }
+
+    /// The bytes of a connection, for `for try await`.
+    public struct Chunks: AsyncSequence {
+        let connection: LoopConnection
+
+        /// Makes an iterator; those of one connection take turns.
+        public func makeAsyncIterator() -> Iterator { Iterator(connection: connection) }
+
+        /// Hands out chunk after chunk.
+        public struct Iterator: AsyncIteratorProtocol {
+            let connection: LoopConnection
+
+            /// The next chunk, as ``LoopConnection/read()``.
+            public func next() async throws -> LoopChunk? { try await connection.read() }
+
+            /// The next chunk, as ``LoopConnection/read()``.
+            public func next(
+                isolation actor: isolated (any Actor)?
+            ) async throws -> LoopChunk? {
+                try await connection.read()
+            }
+        }
+    }
+
+    // MARK: Writing
+
+    /// Sends `chunk` behind what was written before.
+    ///
+    /// Comes back when the kernel took it, or the write buffer has room for more: the peer's pace
+    /// is that of the writer. Cancelling the task that waits takes back nothing.
+    ///
+    /// - Throws: ``LoopError`` when the connection broke or is closed, or after ``writeEOF()``;
+    ///   `CancellationError` when the task is cancelled while it waits.
+    public func write(_ chunk: LoopChunk) async throws {
+        guard handle.isOnLoop else { return try await write(Array(chunk)) }
+        try await core.write { transport throws(LoopError) in
+            try chunk.withBytes { bytes throws(LoopError) in try transport.write(bytes) }
+        }
+    }
+
+    /// Sends `bytes`, as ``write(_:)-(LoopChunk)``.
+    public func write(_ bytes: [UInt8]) async throws {
+        guard handle.isOnLoop else { return try await onLoop { try await write(bytes) } }
+        try await core.write { transport throws(LoopError) in try transport.write(bytes) }
+    }
+
+    /// Sends the UTF-8 bytes of `text`, as ``write(_:)-(LoopChunk)``.
+    public func write(_ text: String) async throws {
+        guard handle.isOnLoop else { return try await onLoop { try await write(text) } }
+        try await core.write { transport throws(LoopError) in try transport.write(text) }
+    }
+
+    /// Ends the sending side after what was written; the peer's bytes still arrive.
+    public func writeEOF() async throws {
+        guard handle.isOnLoop else { return try await onLoop { try await writeEOF() } }
+        core.writeEOF()
+    }
+
+    // MARK: Ending
+
+    /// Closes the connection after what was written was sent, and waits until it is gone.
+    ///
+    /// Cancelling the task that waits drops what was not sent.
+    public func close() async throws {
+        guard handle.isOnLoop else { return try await onLoop { try await close() } }
+        await core.finish()
+    }
+
+    /// Closes at once; what was not sent is dropped.
+    ///
+    /// - Important: Callable from any thread: at once on the loop's, soon from another.
+    public func abort() {
+        if handle.isOnLoop {
+            core.abort()
+        } else {
+            // On a closed loop the connection is gone.
+            try? handle.callSoonThreadSafe { [core] _ in core.abort() }
+        }
+    }
+
+    // MARK: About it
+
+    /// The address of the peer; nil when the connection is gone, or off the loop's thread.
+    public var peerAddress: LoopAddress? { look(\.peerAddress) }
+
+    /// The address of this side; nil when the connection is gone, or off the loop's thread.
+    public var localAddress: LoopAddress? { look(\.localAddress) }
+
+    private func look<Value>(_ body: (LoopTransport) -> Value?) -> Value? {
+        handle.isOnLoop ? core.look(body) : nil
+    }
+
+    /// From another thread: there and back.
+    private func onLoop<Value: Sendable>(
+        _ body: @escaping @Sendable () async throws -> Value
+    ) async throws -> Value {
+        guard Loop.current == nil else {
+            throw LoopError(
+                .loopMismatch, operation: "connection", detail: "it is another loop's")
+        }
+        return try await handle.createTaskThreadSafe { try await body() }.value
+    }
+}

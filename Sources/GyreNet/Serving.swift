@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import GyreCore
+import GyreTasks
+
+/// Listens, and runs `handler` for each connection in a task of its own, while `body` runs.
+///
+/// A connection is closed when its handler has ended. When `body` has ended, the server accepts
+/// no more and cancels the handlers; this returns when they have ended and every connection is
+/// closed. A handler that is not done after `patience` is cancelled once more, and what its
+/// connection still had to send is dropped.
+///
+/// An error that a handler throws is reported to the loop's exception handler; the others go on.
+///
+/// `host` is a name, a number, or nil for every interface. Port 0 picks a free one, see
+/// ``LoopServer/addresses``.
+///
+/// - Throws: What `body` throws; ``LoopError`` when the address cannot be had.
+public func withServer<Result>(
+    host: String?, port: Int, options: LoopServerOptions = LoopServerOptions(),
+    patience: Duration = .seconds(10),
+    handler: @escaping @Sendable (LoopConnection) async throws -> Void,
+    _ body: (LoopServer) async throws -> Result
+) async throws -> Result {
+    let loop = try runningLoop("withServer")
+    let handlers = Handlers()
+    let server = try await makeServer(on: loop, host: host, port: port, options: options) {
+        ConnectionCore(on: loop) { handlers.start(handler, for: $0) }
+    }
+    do {
+        let result = try await body(server)
+        server.close()
+        try await handlers.end(on: loop, patience: patience)
+        return result
+    } catch {
+        server.close()
+        try await handlers.end(on: loop, patience: patience)
+        throw error
+    }
+}
+
+/// Listens, and runs `handler` for each connection in a task of its own, until the task that calls
+/// is cancelled.
+///
+/// See ``withServer(host:port:options:patience:handler:_:)``.
+///
+/// - Throws: `CancellationError` at its end; ``LoopError`` when the address cannot be had.
+public func serve(
+    host: String?, port: Int, options: LoopServerOptions = LoopServerOptions(),
+    handler: @escaping @Sendable (LoopConnection) async throws -> Void
+) async throws {
+    let loop = try runningLoop("serve")
+    try await withServer(host: host, port: port, options: options, handler: handler) { _ in
+        try await LoopFuture<Void>(on: loop).value
+    }
+}
+
+/// Connects to `host`, a name or a number, and runs `body` with the connection, which is closed
+/// when `body` has ended.
+///
+/// When `body` throws, what was not sent is dropped.
+///
+/// - Throws: What `body` throws; ``LoopError`` when no address of the host can be connected to;
+///   `CancellationError` when the task is cancelled meanwhile.
+public func withConnection<Result>(
+    to host: String, port: Int, options: LoopConnectionOptions = LoopConnectionOptions(),
+    _ body: (LoopConnection) async throws -> Result
+) async throws -> Result {
+    let loop = try runningLoop("withConnection")
+    let core = try await connect(on: loop, host, port, options)
+    do {
+        let result = try await body(LoopConnection(core))
+        await core.finish()
+        return result
+    } catch {
+        core.abort()
+        await core.finish()
+        throw error
+    }
+}
+
+private func runningLoop(_ operation: String) throws(LoopError) -> Loop {
+    guard let loop = Loop.current else {
+        throw LoopError(
+            .loopMismatch, operation: operation, detail: "the task does not run on a loop")
+    }
+    return loop
+}
+
+private func makeServer(
+    on loop: Loop, host: String?, port: Int, options: LoopServerOptions,
+    makeProtocol: @escaping () -> any LoopStreamProtocol
+) async throws -> LoopServer {
+    let made = LoopFuture<Void>(on: loop)
+    var outcome: Result<LoopServer, LoopError>?
+    let hosts = host.map { [$0] } ?? []
+    loop.createServer(
+        hosts: hosts, port: port, options: options, makeProtocol: makeProtocol,
+        completion: {
+            outcome = $0
+            // Nobody waits any more: it must not go on listening.
+            if made.isDone, case .success(let server) = $0 { server.close() }
+            made.cancelOrSucceed()
+        })
+    try await made.value
+    guard let outcome else { throw CancellationError() }
+    return try outcome.get()
+}
+
+private func connect(
+    on loop: Loop, _ host: String, _ port: Int, _ options: LoopConnectionOptions
+) async throws -> ConnectionCore {
+    let made = LoopFuture<Void>(on: loop)
+    let core = ConnectionCore(on: loop) { _ in }
+    var failure: LoopError?
+    let connecting = loop.createConnection(
+        host: host, port: port, options: options, makeProtocol: { core },
+        completion: { outcome in
+            if case .failure(let error) = outcome { failure = error }
+            made.cancelOrSucceed()
+        })
+    do {
+        try await made.value
+    } catch {
+        connecting.cancel()
+        // It may have been made just before.
+        core.abort()
+        throw error
+    }
+    if let failure { throw failure }
+    return core
+}
+
+extension LoopFuture<Void> {
+    /// Ends it, unless it was cancelled meanwhile.
+    fileprivate func cancelOrSucceed() { if !isDone { try? setResult(()) } }
+}
+
+/// The handlers of a server that run.
+private final class Handlers {
+    private var running: [UInt64: LoopTask<Void>] = [:]
+    private var isEnding = false
+
+    func start(
+        _ handler: @escaping @Sendable (LoopConnection) async throws -> Void,
+        for core: ConnectionCore
+    ) {
+        // Accepted in the iteration in which the server was closed.
+        guard !isEnding else { return core.abort() }
+        let task = core.loop.createTask(eager: true) {
+            do {
+                try await handler(LoopConnection(core))
+            } catch {
+                await core.finish()
+                throw error
+            }
+            await core.finish()
+        }
+        guard !task.isDone else { return }
+        running[task.number] = task
+        task.addDoneCallback { [self] _ in running[task.number] = nil }
+    }
+
+    /// Cancels them, and waits for all.
+    func end(on loop: Loop, patience: Duration) async throws {
+        isEnding = true
+        for task in running.values { task.cancel("the server ends") }
+        let last = loop.callLater(patience) { [self] in
+            for task in running.values { task.cancel("the server waits no longer") }
+        }
+        defer { last.cancel() }
+        for task in Array(running.values) {
+            do {
+                try await task.waitUntilDone()
+            } catch {
+                // Who waits for the server is cancelled again: no more patience.
+                for task in running.values { task.cancel("the server waits no longer") }
+                try await task.waitUntilDone()
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import GyreCore
+
+/// Something that a task waits for, and whose waiting ends when the task is cancelled.
+protocol CancellableWait: AnyObject {
+    /// Ends the waiting, which tells who waits; false when it ended already.
+    func cancelWait() -> Bool
+    /// What is waited for, in the list of tasks.
+    var waitDescription: String { get }
+}
+
+/// What every ``LoopFuture`` has, whatever its value.
+///
+/// Apart from the value's type, so that the code for it exists once: code that is generic in the
+/// value would look its types up in tables at every step.
+public class LoopFutureBase: LoopDelivery, CancellableWait, @unchecked Sendable {
+    // SAFETY: what changes is read and written on the thread that owns the loop only, which every
+    // call checks. The last release may come on another thread, when nobody else can reach it any
+    // more.
+
+    @usableFromInline
+    enum Status: UInt8 {
+        case pending
+        case value
+        case failure
+        case cancelled
+    }
+
+    /// The handle of the loop this future belongs to.
+    public final let handle: LoopHandle
+    /// Where the future was made.
+    public final let site: CallSite
+    // SAFETY of the exclusivity: no access calls other code, so none overlaps another; checking
+    // that at run time would be a third of what a future costs.
+    @exclusivity(unchecked) @usableFromInline private(set) final var status = Status.pending
+    /// Somebody looked at the error.
+    @exclusivity(unchecked) private final var isErrorSeen = false
+    @exclusivity(unchecked) private final var isDeliveryScheduled = false
+    @exclusivity(unchecked) private final var failure: (any Error)?
+    @exclusivity(unchecked) private final var waiters = Waiters()
+
+    @usableFromInline
+    init(base handle: LoopHandle, site: CallSite) {
+        self.handle = handle
+        self.site = site
+    }
+
+    deinit {
+        guard status == .failure, !isErrorSeen, let failure else { return }
+        let context = LoopExceptionContext(
+            message: "The error of a future was never looked at", error: failure, site: site)
+        // A closed loop has nobody left to tell.
+        try? handle.schedule({ $0.callExceptionHandler(context) }, site: site)
+    }
+
+    // MARK: Looking
+
+    /// Whether the future has a value, an error, or was cancelled.
+    public final var isDone: Bool {
+        checkThread()
+        return status != .pending
+    }
+
+    /// Whether the future was cancelled.
+    public final var isCancelled: Bool {
+        checkThread()
+        return status == .cancelled
+    }
+
+    /// The error that the future ended with, nil when it ended with a value.
+    ///
+    /// - Throws: `CancellationError` when it was cancelled;
+    ///   ``LoopError/Code/invalidState`` while it is pending.
+    public final func error() throws -> (any Error)? {
+        checkThread()
+        switch status {
+        case .pending: throw LoopError(.invalidState, operation: "error", detail: "not done yet")
+        case .value: return nil
+        case .failure:
+            isErrorSeen = true
+            return failure
+        case .cancelled: throw CancellationError()
+        }
+    }
+
+    /// The error of a future that failed; does not count as looking at it.
+    @usableFromInline
+    final var storedFailure: any Error { failure ?? CancellationError() }
+
+    /// An error is not reported although nobody looked at it.
+    @usableFromInline
+    final func markErrorAsSeen() { isErrorSeen = true }
+
+    /// What there is instead of a value.
+    @usableFromInline
+    final func missingValue() -> any Error {
+        switch status {
+        case .pending, .value:
+            return LoopError(.invalidState, operation: "result", detail: "not done yet")
+        case .failure:
+            isErrorSeen = true
+            return storedFailure
+        case .cancelled: return CancellationError()
+        }
+    }
+
+    // MARK: Completing
+
+    /// Cancels the future.
+    ///
+    /// - Returns: False when it was done already, and nothing happened.
+    @discardableResult
+    public func cancel() -> Bool {
+        guard !isDone else { return false }
+        become(.cancelled, nil)
+        return true
+    }
+
+    /// Cancels the future from any thread: at once on the loop's, soon from another.
+    ///
+    /// - Important: Callable from any thread.
+    public final func cancelThreadSafe() {
+        if handle.isOwnedByThisThread {
+            cancel()
+        } else {
+            // On a closed loop nobody waits any more.
+            try? handle.schedule({ [self] _ in cancel() }, site: site)
+        }
+    }
+
+    /// Ends the future, which is pending.
+    @usableFromInline
+    final func become(_ status: Status, _ failure: (any Error)?) {
+        self.status = status
+        self.failure = failure
+        tellWaiters()
+    }
+
+    @usableFromInline
+    static func doneAlready(_ operation: String) -> LoopError {
+        LoopError(.invalidState, operation: operation, detail: "the future is done already")
+    }
+
+    // MARK: Telling
+
+    /// `identity` is for ``removeCallbacks(_:)``.
+    @usableFromInline
+    final func addCallback(
+        _ body: @escaping (LoopFutureBase) throws -> Void, identity: AnyObject? = nil
+    ) {
+        add(.callback(body, identity))
+    }
+
+    @usableFromInline
+    final func removeCallbacks(_ identity: AnyObject) -> Int {
+        checkThread()
+        return waiters.remove(identity)
+    }
+
+    /// Forgets `observer`, which is not told any more.
+    final func removeObserver(_ observer: any FutureObserver) { _ = removeCallbacks(observer) }
+
+    /// How many wait or are to be told, for tests.
+    package final var waiterCount: Int {
+        checkThread()
+        return waiters.count
+    }
+
+    final func add(_ waiter: Waiters.Waiter) {
+        checkThread()
+        waiters.append(waiter)
+        if status != .pending { tellWaiters() }
+    }
+
+    /// Tells everybody in order: tasks at once, since they go on in a later iteration anyway, and
+    /// from the first callback on in a delivery of their own.
+    private final func tellWaiters() {
+        guard !isDeliveryScheduled else { return }
+        while let continuation = waiters.removeFirstContinuation() { continuation.resume() }
+        guard !waiters.isEmpty else { return }
+        isDeliveryScheduled = true
+        // On a closed loop nothing runs any more, and that includes what waits here.
+        try? handle.schedule(self, site: site)
+    }
+
+    /// Tells those who waited when the delivery began; who comes meanwhile is told later.
+    package final func deliver(on loop: Loop) {
+        isDeliveryScheduled = false
+        var remaining = waiters.count
+        while remaining > 0, let waiter = waiters.removeFirst() {
+            remaining -= 1
+            switch waiter {
+            case .callback(let body, _): loop.runCallback(site: site) { try body(self) }
+            case .continuation(let continuation): continuation.resume()
+            case .observer(let observer, let index): observer.futureIsDone(index)
+            }
+        }
+        tellWaiters()
+    }
+
+    // MARK: For tasks that wait
+
+    func cancelWait() -> Bool { cancel() }
+
+    var waitDescription: String { "the future made at \(site)" }
+
+    @usableFromInline
+    final func checkThread() {
+        if !handle.isOwnedByThisThread {
+            trap(
+                "a future was used on another thread than its loop's; "
+                    + "use the calls with ThreadSafe")
+        }
+    }
+}
