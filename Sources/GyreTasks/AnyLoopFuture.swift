@@ -15,7 +15,9 @@ public protocol AnyLoopFuture: AnyObject, Sendable {
     var isDone: Bool { get }
     /// Whether it was cancelled.
     var isCancelled: Bool { get }
-    /// Cancels it, see ``LoopFuture/cancel()``.
+    /// Cancels it, as the future or the task itself would be.
+    ///
+    /// False when it was done already.
     @discardableResult func cancel() -> Bool
     /// Waits until it is done, in whatever way, which is not looked at.
     func waitUntilDone() async throws
@@ -38,6 +40,8 @@ protocol ObservableFuture: AnyLoopFuture {
     /// The error it ended with, which is looked at now.
     func takeError() -> (any Error)?
 }
+
+extension LoopFuture: AnyLoopFuture {}
 
 extension LoopFuture: ObservableFuture {
     func addObserver(_ observer: any FutureObserver, index: Int) {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// It has a `wait` and a `sleep` of its own, which must not be in the way.
+import Glibc
 import GyreCore
 import GyreTasks
 
