@@ -128,6 +128,21 @@ extension Loop {
         return signals?.serial(of: signal).map { SignalClaim(signal: signal, serial: $0) }
     }
 
+    /// Handles `signal` with `body` until the claim is released.
+    ///
+    /// - Throws: ``LoopError/Code/inUse`` when it is handled already, here or elsewhere; otherwise
+    ///   as ``addSignalHandler(_:file:line:_:)``.
+    package func holdSignal(
+        _ signal: CInt, site: CallSite, _ body: @escaping () throws -> Void
+    ) throws(LoopError) -> SignalClaim {
+        guard signals?.serial(of: signal) == nil else {
+            throw LoopError(
+                .inUse, operation: "signals", detail: "signal \(signal) has a handler")
+        }
+        try addSignalHandler(signal, file: site.file, line: UInt(site.line), body)
+        return SignalClaim(signal: signal, serial: signals?.serial(of: signal) ?? 0)
+    }
+
     /// Gives a claimed signal its default disposition back, unless it has another handler by now.
     package func release(_ claim: SignalClaim) {
         guard signals?.serial(of: claim.signal) == claim.serial else { return }
@@ -149,7 +164,7 @@ extension Loop {
 }
 
 /// A signal that a part of the library handles for as long as nobody else wants it.
-package struct SignalClaim {
+package struct SignalClaim: Sendable {
     fileprivate let signal: CInt
     fileprivate let serial: Int
 }

@@ -104,6 +104,7 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         RandomCancellation.behaviours,
         Descriptors.behaviours,
         Signals.behaviours,
+        SignalSequences.behaviours,
         Streams.behaviours,
         Servers.behaviours,
         Connections.behaviours,
