@@ -33,7 +33,42 @@ enum Timeouts {
             "aValueInTimeIsNotLostToACancellation", [], .timeouts,
             aValueInTimeIsNotLostToACancellation),
         Behaviour("timeoutsWorkInTasksOfSwift", [], .timeouts, timeoutsWorkInTasksOfSwift),
+        Behaviour("limitsUseTheStateOfAnActor", [], .timeouts, limitsUseTheStateOfAnActor),
     ]
+
+    /// Pinned to a loop, whose bodies use its state.
+    private actor Worker {
+        nonisolated let handle: LoopHandle
+        nonisolated var unownedExecutor: UnownedSerialExecutor {
+            handle.asUnownedSerialExecutor()
+        }
+        private var steps: [String] = []
+
+        init(on handle: LoopHandle) { self.handle = handle }
+
+        func work() async throws -> [String] {
+            steps.append("begin")
+            try await expectAsyncError(.timedOut) {
+                try await timeout(.seconds(1)) { _ in
+                    steps.append("limited")
+                    try await sleep(.seconds(9))
+                    steps.append("too late")
+                }
+            }
+            try await withLoopTaskGroup { group in
+                try group.createTask { try await self.note("task") }
+                steps.append("group")
+                try await sleep(.seconds(1))
+            }
+            try await waitFor(timeout: .seconds(1)) { steps.append("end") }
+            return steps
+        }
+
+        private func note(_ step: String) async throws {
+            try await sleep(.zero)
+            steps.append(step)
+        }
+    }
 
     static func waitForGivesUpInTimeAndNotBefore(_ kit: ConformanceKit) throws {
         try kit.runTask {
@@ -156,6 +191,8 @@ enum Timeouts {
             }
             try expect(value, equals: 1)
             try expect(try await timeout(.seconds(-1)) { _ in 2 }, equals: 2)
+            let loop = try await timeout(.zero) { _ in Loop.running }
+            try expect(loop === Loop.running, "also what is not Sendable is returned")
             try await expectAsyncError(.timedOut) {
                 try await timeout(at: past) { _ in try await sleep(.seconds(1)) }
             }
@@ -368,6 +405,13 @@ enum Timeouts {
             Loop.running.callLater(.seconds(1)) { cancelled.cancel() }
             let future = LoopFuture(wrapping: cancelled, on: Loop.running)
             try await expectAsyncError(CancellationError.self) { try await future.value }
+        }
+    }
+
+    static func limitsUseTheStateOfAnActor(_ kit: ConformanceKit) throws {
+        try kit.runTask {
+            let steps = try await Worker(on: Loop.running.handle).work()
+            try expect(steps, equals: ["begin", "limited", "group", "task", "end"])
         }
     }
 }
