@@ -15,7 +15,7 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
     private var transport: LoopTransport?
     private let whenMade: (ConnectionCore) -> Void
 
-    private let reading: WaitPoint
+    let reading: WaitPoint
     /// The storage of the last chunk, for the next one.
     private var storage: ChunkStorage?
     /// The storage has bytes that nobody took yet.
@@ -25,7 +25,8 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
     private var isReadingPaused = false
     private var isAtEnd = false
 
-    private var isWritingPaused = false
+    /// The peer is slow: who writes waits.
+    private(set) var isWritingPaused = false
     private var drains: [LoopFuture<Void>] = []
 
     private var loss: Loss?
@@ -113,24 +114,29 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
 
     // MARK: Tasks call
 
-    /// The next bytes; nil at the end of the peer's.
-    func read() async throws -> LoopChunk? {
+    /// What a read gets at once.
+    enum Arrival {
+        case chunk(LoopChunk)
+        case end
+        case nothing
+    }
+
+    /// What is there to read.
+    ///
+    /// - Throws: ``LoopError`` when the connection broke, or another task reads.
+    func arrival() throws -> Arrival {
         guard !reading.isTaken else {
             throw LoopError(.inUse, operation: "read", detail: "another task reads already")
         }
-        while true {
-            if !held.isEmpty { return takeHeld() }
-            if isAtEnd { return nil }
-            if let loss {
-                if case .error(let error) = loss { throw error }
-                return nil
-            }
-            try await reading.wait()
-            if hasArrived, let storage {
-                hasArrived = false
-                return LoopChunk(storage: storage)
-            }
+        if hasArrived, let storage {
+            hasArrived = false
+            return .chunk(LoopChunk(storage: storage))
         }
+        if !held.isEmpty { return .chunk(takeHeld()) }
+        if isAtEnd { return .end }
+        guard let loss else { return .nothing }
+        if case .error(let error) = loss { throw error }
+        return .end
     }
 
     private func takeHeld() -> LoopChunk {
@@ -143,15 +149,16 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
         return chunk
     }
 
-    /// Lets `body` write, and waits while the peer is slow.
-    @inline(__always)
-    func write(_ body: (LoopTransport) throws(LoopError) -> Void) async throws {
+    /// The transport, to write to.
+    ///
+    /// - Throws: What the connection was lost with.
+    func open() throws -> LoopTransport {
         guard let transport else { throw lossError(of: "write") }
-        try body(transport)
-        if isWritingPaused { try await drain() }
+        return transport
     }
 
-    private func drain() async throws {
+    /// Waits until the peer has caught up.
+    func drain() async throws {
         let drain = LoopFuture<Void>(on: loop)
         drains.append(drain)
         try await drain.value

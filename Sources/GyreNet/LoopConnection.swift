@@ -34,8 +34,26 @@ public struct LoopConnection: Sendable {
     /// - Throws: ``LoopError`` when the connection broke, or another task reads;
     ///   `CancellationError` when the task is cancelled.
     public func read() async throws -> LoopChunk? {
-        if handle.isOnLoop { return try await core.read() }
-        let bytes = try await onLoop { try await core.read().map { Array($0) } }
+        guard handle.isOnLoop else { return try await readFromOutside() }
+        while true {
+            switch try core.arrival() {
+            case .chunk(let chunk): return chunk
+            case .end: return nil
+            case .nothing: break
+            }
+            try core.reading.begin()
+            if core.reading.isInChild {
+                await core.reading.parkInChild()
+            } else if core.reading.mayPark {
+                // SAFETY: the wait point resumes it once.
+                await withUnsafeContinuation { core.reading.park($0) }
+            }
+            try core.reading.end()
+        }
+    }
+
+    private func readFromOutside() async throws -> LoopChunk? {
+        let bytes = try await onLoop { try await read().map { Array($0) } }
         return bytes.map { LoopChunk(copying: $0) }
     }
 
@@ -73,21 +91,23 @@ public struct LoopConnection: Sendable {
     ///   `CancellationError` when the task is cancelled while it waits.
     public func write(_ chunk: LoopChunk) async throws {
         guard handle.isOnLoop else { return try await write(Array(chunk)) }
-        try await core.write { transport throws(LoopError) in
-            try chunk.withBytes { bytes throws(LoopError) in try transport.write(bytes) }
-        }
+        let transport = try core.open()
+        try chunk.withBytes { bytes throws(LoopError) in try transport.write(bytes) }
+        if core.isWritingPaused { try await core.drain() }
     }
 
     /// Sends `bytes`, as ``write(_:)-(LoopChunk)``.
     public func write(_ bytes: [UInt8]) async throws {
         guard handle.isOnLoop else { return try await onLoop { try await write(bytes) } }
-        try await core.write { transport throws(LoopError) in try transport.write(bytes) }
+        try core.open().write(bytes)
+        if core.isWritingPaused { try await core.drain() }
     }
 
     /// Sends the UTF-8 bytes of `text`, as ``write(_:)-(LoopChunk)``.
     public func write(_ text: String) async throws {
         guard handle.isOnLoop else { return try await onLoop { try await write(text) } }
-        try await core.write { transport throws(LoopError) in try transport.write(text) }
+        try core.open().write(text)
+        if core.isWritingPaused { try await core.drain() }
     }
 
     /// Ends the sending side after what was written; the peer's bytes still arrive.

@@ -60,7 +60,13 @@ extension LoopFutureBase {
     @usableFromInline
     final func suspend() async throws {
         guard let scope = CurrentTask.body else { return await suspendInChild() }
-        try await suspend(in: scope)
+        try scope.beginWait(for: self)
+        // A cancellation that came before has ended the future already.
+        if status == .pending {
+            // SAFETY: a waiter is taken out of the list when it is told, so it is resumed once; and
+            // a future that is awaited is held by the task until then.
+            await withUnsafeContinuation { add(.continuation($0)) }
+        }
         try scope.endWait()
     }
 
@@ -69,18 +75,10 @@ extension LoopFutureBase {
     /// Leaves a cancellation of the task that comes after the future was done for its next wait.
     final func suspendUntilDone() async throws(LoopError) {
         guard let scope = CurrentTask.body else { return await suspendInChild() }
-        try await suspend(in: scope)
-        scope.leaveWait()
-    }
-
-    @inline(__always)
-    private func suspend(in scope: TaskState) async throws(LoopError) {
         try scope.beginWait(for: self)
-        // A cancellation that came before has ended the future already.
-        guard status == .pending else { return }
-        // SAFETY: a waiter is taken out of the list when it is told, so it is resumed once; and a
-        // future that is awaited is held by the task until then.
-        await withUnsafeContinuation { add(.continuation($0)) }
+        // SAFETY: as above.
+        if status == .pending { await withUnsafeContinuation { add(.continuation($0)) } }
+        scope.leaveWait()
     }
 
     /// In a task of Swift, which learns from Swift that it is cancelled.

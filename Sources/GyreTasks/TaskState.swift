@@ -71,11 +71,9 @@ final class TaskState: @unchecked Sendable {
         return true
     }
 
-    /// Runs the body, so that it finds its task.
+    /// Lets the task of Swift that `start` makes find this one.
     @usableFromInline
-    func run(_ body: () async -> Void) async {
-        await CurrentTask.$scope.withValue(self) { await body() }
-    }
+    func bind(_ start: () -> Void) { CurrentTask.$scope.withValue(self, operation: start) }
 
     /// The body has ended.
     ///

@@ -6,7 +6,8 @@ package import GyreCore
 /// each time, and the task goes on inside the call that wakes it.
 package final class WaitPoint: CancellableWait, @unchecked Sendable {
     // SAFETY: what changes is used on the loop's thread only: the callers are objects of the loop
-    // that check it, and a cancellation from another thread goes through the loop.
+    // that check it, and a cancellation from another thread goes through the loop. No access to it
+    // overlaps another: what is called is called with copies.
 
     private enum State {
         case free
@@ -18,7 +19,8 @@ package final class WaitPoint: CancellableWait, @unchecked Sendable {
     }
 
     private let handle: LoopHandle
-    private var state = State.free
+    @exclusivity(unchecked) private var state = State.free
+    @exclusivity(unchecked) private var scope: TaskState?
     /// What is waited for, in the list of tasks.
     package let waitDescription: String
 
@@ -39,30 +41,57 @@ package final class WaitPoint: CancellableWait, @unchecked Sendable {
         return false
     }
 
-    /// Waits for ``wake(on:)``.
+    // MARK: Waiting
+    //
+    // In steps, so that the function that waits suspends by itself: every async call between it and
+    // the suspension would look at the executor on the way back.
+    //
+    //     try point.begin()
+    //     if point.mayPark { await withUnsafeContinuation { point.park($0) } }
+    //     try point.end()
+
+    /// Announces a wait for ``wake(on:)``.
     ///
-    /// - Throws: `CancellationError` when the task is cancelled before it goes on.
-    package func wait() async throws {
+    /// - Throws: ``LoopError`` when the task waits for itself.
+    package func begin() throws(LoopError) {
         state = .engaged
-        defer { state = .free }
-        if let scope = CurrentTask.body {
-            try scope.beginWait(for: self)
-            await suspend()
-            try scope.endWait()
-        } else {
-            await withTaskCancellationHandler {
-                await suspend()
-            } onCancel: {
-                cancelThreadSafe()
-            }
-        }
-        if case .cancelled = state { throw CancellationError() }
+        scope = CurrentTask.body
+        if let scope { try scope.beginWait(for: self) }
     }
 
-    private func suspend() async {
-        guard case .engaged = state else { return }
-        // SAFETY: resumed once, by who changes the state from waiting to another.
-        await withUnsafeContinuation { state = .waiting($0) }
+    /// Whether the task is to suspend; it is not when it was cancelled before.
+    package var mayPark: Bool {
+        if case .engaged = state { return true }
+        return false
+    }
+
+    /// Whether the task that waits is one that Swift made, which learns from Swift that it is
+    /// cancelled: see ``parkInChild()``.
+    package var isInChild: Bool { scope == nil }
+
+    package func park(_ continuation: UnsafeContinuation<Void, Never>) {
+        state = .waiting(continuation)
+    }
+
+    /// Suspends in a child task of Swift.
+    package func parkInChild() async {
+        await withTaskCancellationHandler {
+            // SAFETY: resumed once, by who changes the state from waiting to another.
+            if mayPark { await withUnsafeContinuation { park($0) } }
+        } onCancel: {
+            cancelThreadSafe()
+        }
+    }
+
+    /// Ends a wait.
+    ///
+    /// - Throws: `CancellationError` when the task was cancelled before it went on.
+    package func end() throws(CancellationError) {
+        let ended = state
+        state = .free
+        let scope = scope.take()
+        try scope?.endWait()
+        if case .cancelled = ended { throw CancellationError() }
     }
 
     /// Lets the task that waits go on, inside this call, up to its next suspension.

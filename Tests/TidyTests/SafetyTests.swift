@@ -20,7 +20,7 @@ struct SafetyTests {
         "Sources/GyreNet/ConnectionCore.swift": 1,
         "Sources/GyreTasks/LoopFuture.swift": 1,
         "Sources/GyreTasks/LoopFutureBase.swift": 1,
-        "Sources/GyreTasks/LoopTask.swift": 1,
+        "Sources/GyreTasks/LoopTask.swift": 2,
         "Sources/GyreTasks/OwnTask.swift": 1,
         "Sources/GyreTasks/Sleep.swift": 1,
         "Sources/GyreTasks/TaskGroup.swift": 1,
