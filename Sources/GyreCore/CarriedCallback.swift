@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Synchronization
+
 // A callback that is scheduled by a step of a task sees the task-locals of that place. Swift copies
 // task-locals for a new task only, and for nothing else. So the callback is made the body of a
 // task, whose only step is kept until the callback's turn comes. That costs about half a
@@ -51,7 +53,32 @@ final class CarriedCallback {
     }
 }
 
+/// What a carried callback is handed when it is called.
+private final class Argument<Value> {
+    var value: Value?
+}
+
 extension Loop {
+    /// A callback that is handed something, once, and runs `body` with the task-locals of this
+    /// place, which is a step of a task.
+    package func carrying<Value>(
+        _ body: @escaping (Value) throws -> Void
+    ) -> (Value) throws -> Void {
+        let argument = Argument<Value>()
+        let run = carrying { if let value = argument.value.take() { try body(value) } }
+        return { value in
+            argument.value = value
+            try run()
+        }
+    }
+
+    /// Schedules a call of the thread-safe kind that was made on the loop's thread.
+    func enqueue(_ body: @escaping @Sendable (Loop) throws -> Void, site: CallSite) {
+        guard state.pointee.isInStep else { return enqueue(.remote(body), site: site) }
+        let run: (Loop) throws -> Void = carrying(body)
+        enqueue(.callback({ [unowned self] in try run(self) }), site: site)
+    }
+
     /// A callback that runs `body` with the task-locals of this place, which is a step of a task.
     @inline(never)
     func carrying(_ body: @escaping () throws -> Void) -> () throws -> Void {
@@ -86,5 +113,16 @@ extension Loop {
         }
         let site = CallSite(file: file, line: line)
         return timers.insert(deadline: nanoseconds, site: site, body: body).handle(on: self)
+    }
+}
+
+extension LoopHandle {
+    /// Whether the caller is a step of a task on this loop.
+    package var isInStep: Bool {
+        var isInStep = false
+        _ = Loop.withRunning(at: loopAddress.load(ordering: .relaxed)) {
+            isInStep = $0.state.pointee.isInStep
+        }
+        return isInStep
     }
 }

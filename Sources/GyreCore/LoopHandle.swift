@@ -53,7 +53,7 @@ public final class LoopHandle: Sendable {
     /// Schedules `body` on the loop's thread, which it wakes if it is blocked.
     ///
     /// Runs in the order of the calls of one thread, in a later iteration. On the loop's own thread
-    /// this is ``Loop/callSoon(file:line:_:)``.
+    /// this is ``Loop/callSoon(file:line:_:)``, task-locals included.
     ///
     /// - Throws: ``LoopError/Code/closed`` when the loop is closed; `body` is then dropped.
     /// - Important: Callable from any thread. `body` is handed the loop, so it need not capture it.
@@ -61,9 +61,13 @@ public final class LoopHandle: Sendable {
         file: StaticString = #fileID, line: UInt = #line,
         _ body: @escaping @Sendable (Loop) throws -> Void
     ) throws(LoopError) {
-        try schedule(body, site: CallSite(file: file, line: line))
+        let site = CallSite(file: file, line: line)
+        let address = loopAddress.load(ordering: .relaxed)
+        if Loop.withRunning(at: address, { $0.enqueue(body, site: site) }) { return }
+        try send(Mail(content: .callback(body), site: site))
     }
 
+    /// Schedules a callback of the library itself, which needs nobody's task-locals.
     package func schedule(
         _ body: @escaping @Sendable (Loop) throws -> Void, site: CallSite
     ) throws(LoopError) {

@@ -170,9 +170,10 @@ private final class FallbackExecutor: TaskExecutor, SchedulingExecutor {
             }
             return
         }
-        try? handle.callSoonThreadSafe { loop in
-            loop.callLater(delay) { handle.enqueue(job, isOfMainActor: isOfMainActor) }
+        let wake: @Sendable (Loop) -> Void = { loop in
+            _ = loop.callLaterPlainly(delay) { handle.enqueue(job, isOfMainActor: isOfMainActor) }
         }
+        try? handle.schedule(wake, site: CallSite(file: "Task.sleep", line: 0))
     }
 }
 

@@ -158,14 +158,14 @@ private final class Handlers {
         }
         guard !task.isDone else { return }
         running[task.number] = task
-        task.addDoneCallback { [self] _ in running[task.number] = nil }
+        task.addCallback { [self] _ in running[task.number] = nil }
     }
 
     /// Cancels them, and waits for all.
     func end(on loop: Loop, patience: Duration) async throws {
         isEnding = true
         for task in running.values { task.cancel("the server ends") }
-        let last = loop.callLater(patience) { [self] in
+        let last = loop.callLaterPlainly(patience) { [self] in
             for task in running.values { task.cancel("the server waits no longer") }
         }
         defer { last.cancel() }

@@ -144,9 +144,11 @@ public class LoopFuture<Value: Sendable>: LoopFutureBase, @unchecked Sendable {
     ///
     /// Callbacks run in the order in which they were added; one that is added to a future that is
     /// done runs later all the same. One that throws is reported, and the others run.
+    ///
+    /// A callback that a task adds sees the task-locals of that place.
     @inlinable
     public final func addDoneCallback(_ body: @escaping (LoopFuture<Value>) throws -> Void) {
-        addCallback { try body(unsafeDowncast($0, to: LoopFuture<Value>.self)) }
+        addCarriedCallback { try body(unsafeDowncast($0, to: LoopFuture<Value>.self)) }
     }
 
     /// Adds `callback`, as ``addDoneCallback(_:)-((LoopFuture<Value>)->Void)``.
@@ -154,7 +156,7 @@ public class LoopFuture<Value: Sendable>: LoopFutureBase, @unchecked Sendable {
     /// It may be added more than once, and removed again.
     public final func addDoneCallback(_ callback: LoopDoneCallback<Value>) {
         let body = callback.body
-        addCallback(
+        addCarriedCallback(
             { try body(unsafeDowncast($0, to: LoopFuture<Value>.self)) }, identity: callback)
     }
 

@@ -144,12 +144,22 @@ public class LoopFutureBase: LoopDelivery, CancellableWait, @unchecked Sendable 
 
     // MARK: Telling
 
+    /// Adds a callback of the library itself, which needs nobody's task-locals.
+    ///
     /// `identity` is for ``removeCallbacks(_:)``.
-    @usableFromInline
-    final func addCallback(
+    package final func addCallback(
         _ body: @escaping (LoopFutureBase) throws -> Void, identity: AnyObject? = nil
     ) {
         add(.callback(body, identity))
+    }
+
+    /// As ``addCallback(_:identity:)``, with the task-locals of the task that calls this.
+    @usableFromInline
+    final func addCarriedCallback(
+        _ body: @escaping (LoopFutureBase) throws -> Void, identity: AnyObject? = nil
+    ) {
+        guard handle.isInStep else { return addCallback(body, identity: identity) }
+        addCallback(Loop.running.carrying(body), identity: identity)
     }
 
     @usableFromInline

@@ -172,7 +172,9 @@ private protocol EndingTask: AnyLoopTask {
 }
 
 extension LoopTask: EndingTask {
-    fileprivate func whenDone(_ body: @escaping () -> Void) { addDoneCallback { _ in body() } }
+    fileprivate func whenDone(_ body: @escaping () -> Void) {
+        addCallback { _ in body() }
+    }
 
     fileprivate func reportError(to loop: Loop) {
         guard case .failure(let error) = outcome else { return }

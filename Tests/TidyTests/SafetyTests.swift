@@ -90,6 +90,15 @@ struct SafetyTests {
         #expect(found == Self.unchecked)
     }
 
+    @Test("No example needs a lock, or the compiler to look away")
+    func examplesAreSafe() {
+        let examples = Repository.sources.filter { $0.target == "Examples" }
+        #expect(examples.count >= 8)
+        let pattern = /Mutex|Atomic|[Ll]ock\(|unchecked|nonisolated|@preconcurrency|[Uu]nsafe/
+        let found = examples.filter { $0.code.contains(pattern) }.map(\.path)
+        #expect(found == [])
+    }
+
     @Test("The files with pointers are listed")
     func pointersAreListed() {
         let found = Repository.sources.filter(Self.usesPointers).map(\.path)

@@ -29,7 +29,7 @@ enum TaskLocals {
         }
         let task = loop.createTask(name: "scheduler") {
             let loop = Loop.running
-            TaskLocals.$request.withValue("first") {
+            try TaskLocals.$request.withValue("first") {
                 loop.callSoon {
                     note("soon")
                     // What it schedules itself, too.
@@ -37,6 +37,12 @@ enum TaskLocals {
                     note("still soon")
                 }
                 loop.callLater(.seconds(1)) { note("later") }
+                try loop.handle.callSoonThreadSafe { _ in note("thread-safe") }
+                let future = LoopFuture<Int>(on: loop)
+                let callback = LoopDoneCallback<Int> { _ in note("done") }
+                for _ in 0..<2 { future.addDoneCallback(callback) }
+                future.addDoneCallback { note("done with \(try $0.result())") }
+                try future.setResult(7)
             }
             TaskLocals.$request.withValue("second") {
                 loop.callAt(loop.now.advanced(by: .seconds(2))) { note("at") }
@@ -51,7 +57,9 @@ enum TaskLocals {
             seen.value,
             equals: [
                 "task: none, scheduler", "soon: first, no task", "still soon: first, no task",
-                "outside: none, no task", "nested: first, no task", "plain: none, no task",
+                "thread-safe: first, no task", "done: first, no task", "done: first, no task",
+                "done with 7: first, no task", "outside: none, no task", "nested: first, no task",
+                "plain: none, no task",
                 "later: first, no task", "at: second, no task",
             ])
         try expect(loop.statistics.timerCount, equals: 0)
@@ -92,6 +100,14 @@ enum TaskLocals {
             try expect(live.count, equals: 1, "the callback is released")
             timer.cancel()
             try expect(live.count, equals: 0, "the timer is released")
+            let future = LoopFuture<Void>(on: loop)
+            do {
+                let ran = live.closure(ran)
+                future.addDoneCallback { _ in try ran() }
+            }
+            try expect(live.count, equals: 1, "the done-callback is held")
+            withExtendedLifetime(consume future) {}
+            try expect(live.count, equals: 0, "a future that is released releases it")
             try await sleep(.zero)
             // And one that runs lets go of what it held, behind that.
             loop.callSoon(live.closure())
