@@ -63,6 +63,7 @@ struct SafetyTests {
         "Sources/GyreNet/LoopAddress.swift",
         "Sources/GyreNet/LoopChunk.swift",
         "Sources/GyreNet/LoopConnecting.swift",
+        "Sources/GyreNet/LoopConnection.swift",
         "Sources/GyreNet/LoopTransport+Batching.swift",
         "Sources/GyreNet/LoopTransport+Writing.swift",
         "Sources/GyreNet/LoopTransport.swift",
