@@ -62,6 +62,7 @@ struct SafetyTests {
         "Sources/GyreNet/ConnectionCore.swift",
         "Sources/GyreNet/LoopAddress.swift",
         "Sources/GyreNet/LoopChunk.swift",
+        "Sources/GyreNet/LoopConnection.swift",
         "Sources/GyreNet/LoopConnecting.swift",
         "Sources/GyreNet/LoopConnection.swift",
         "Sources/GyreNet/LoopTransport+Batching.swift",

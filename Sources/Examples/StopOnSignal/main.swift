@@ -7,42 +7,19 @@
 import Glibc
 import Gyre
 
-/// The connections that are open, oldest first.
-final class Connections {
-    var open: [Echo] = []
-}
-
-final class Echo: LoopStreamProtocol {
-    private let connections: Connections
-    private var transport: LoopTransport?
-
-    init(_ connections: Connections) { self.connections = connections }
-
-    func connectionMade(_ transport: LoopTransport) {
-        self.transport = transport
-        connections.open.append(self)
-    }
-
-    func dataReceived(_ data: RawSpan) throws { try transport?.write(data) }
-    func connectionLost(_ error: (any Error)?) { connections.open.removeAll { $0 === self } }
-
-    /// Sends what was written, then closes.
-    func close() { transport?.close() }
+@Sendable func echo(_ connection: LoopConnection) async throws {
+    for try await chunk in connection.chunks { try await connection.write(chunk) }
 }
 
 func echoServer(port: Int, until stop: LoopFuture<Void>) async throws {
-    let connections = Connections()
-    let server = try Loop.running.createServer(host: "127.0.0.1", port: port) { Echo(connections) }
-    print("listening on \(server.addresses[0])")
-    // Any condition would do.
-    try await stop.value
+    try await withServer(host: "127.0.0.1", port: port, handler: echo) { server in
+        print("listening on \(server.addresses[0])")
+        // Any condition would do.
+        try await stop.value
 
-    print("stopping with \(connections.open.count) open connections")
-    let closed = LoopFuture<Void>(on: Loop.running)
-    server.waitClosed { closed.cancel() }
-    server.close()
-    for connection in connections.open { connection.close() }
-    try await closed.waitUntilDone()
+        // What was written is sent, then each connection is closed.
+        print("stopping with \(server.connectionCount) open connections")
+    }
 }
 
 let port = CommandLine.arguments.dropFirst().first.flatMap { Int($0) } ?? 8765
