@@ -238,7 +238,7 @@ enum Descriptors {
             if counts.allSatisfy({ $0 >= 3 }) { loop.stop() } else { loop.callSoon(again) }
         }
         loop.callSoon(again)
-        try kit.run(loop)
+        try withExtendedLifetime(pairs) { try kit.run(loop) }
         try expect(
             counts.allSatisfy { $0 <= 4 * rounds },
             "\(rounds) iterations, and up to \(counts.max() ?? 0) calls of a writer")
