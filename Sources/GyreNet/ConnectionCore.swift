@@ -6,30 +6,31 @@ import GyreTasks
 /// What stands between a transport, which calls, and tasks, which wait.
 final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
     // SAFETY: used on the loop's thread only: LoopConnection, which is what goes to other threads,
-    // brings every call here.
+    // brings every call here. No access to what is unchecked overlaps another: code of others, a
+    // task that is woken among it, runs between them.
 
     /// From how many bytes that nobody reads on the peer has to wait.
     private static let heldMax = 256 << 10
 
     let loop: Loop
-    private var transport: LoopTransport?
+    @exclusivity(unchecked) private var transport: LoopTransport?
     private let whenMade: (ConnectionCore) -> Void
 
     let reading: WaitPoint
     /// The storage of the last chunk, for the next one.
-    private var storage: ChunkStorage?
+    @exclusivity(unchecked) private var storage: ChunkStorage?
     /// The storage has bytes that nobody took yet.
-    private var hasArrived = false
+    @exclusivity(unchecked) private var hasArrived = false
     /// What arrived while nobody waited.
-    private var held: [UInt8] = []
+    @exclusivity(unchecked) private var held: [UInt8] = []
     private var isReadingPaused = false
-    private var isAtEnd = false
+    @exclusivity(unchecked) private var isAtEnd = false
 
     /// The peer is slow: who writes waits.
-    private(set) var isWritingPaused = false
+    @exclusivity(unchecked) private(set) var isWritingPaused = false
     private var drains: [LoopFuture<Void>] = []
 
-    private var loss: Loss?
+    @exclusivity(unchecked) private var loss: Loss?
     private var endings: [LoopFuture<Void>] = []
 
     private enum Loss {
@@ -98,7 +99,7 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
         loss = error.map { .error($0) } ?? .byItself
         transport = nil
         reading.wakeLater()
-        for drain in drains { drain.cancelOrFail(with: lossError(of: "write")) }
+        for drain in drains { drain.succeed() }
         drains = []
         for ending in endings { ending.succeed() }
         endings = []
@@ -162,6 +163,7 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
         let drain = LoopFuture<Void>(on: loop)
         drains.append(drain)
         try await drain.value
+        if loss != nil { throw lossError(of: "write") }
     }
 
     private func lossError(of operation: String) -> any Error {
@@ -192,6 +194,4 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
 extension LoopFuture<Void> {
     /// Ends it unless it is done.
     fileprivate func succeed() { if !isDone { try? setResult(()) } }
-
-    fileprivate func cancelOrFail(with error: any Error) { if !isDone { try? setError(error) } }
 }

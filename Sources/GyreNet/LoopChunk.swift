@@ -48,7 +48,19 @@ extension LoopChunk: RandomAccessCollection {
         return storage.bytes[index]
     }
 
-    /// Calls `body` with the bytes; what makes `Array(chunk)` and `String(decoding:as:)` fast.
+    /// Copies the bytes in one piece, for `Array(chunk)` and `array += chunk`, which would take one
+    /// after the other.
+    public func _copyContents(
+        initializing buffer: UnsafeMutableBufferPointer<UInt8>
+    ) -> (IndexingIterator<LoopChunk>, Int) {
+        let count = Swift.min(buffer.count, self.count)
+        // SAFETY: the buffer has room for as many, and is another's.
+        UnsafeMutableRawBufferPointer(buffer).copyMemory(
+            from: UnsafeRawBufferPointer(rebasing: storage.bytes[..<count]))
+        return (IndexingIterator(_elements: self, _position: count), count)
+    }
+
+    /// Calls `body` with the bytes, which is fast for `String(decoding:as:)`.
     public func withContiguousStorageIfAvailable<Result>(
         _ body: (UnsafeBufferPointer<UInt8>) throws -> Result
     ) rethrows -> Result? {

@@ -20,10 +20,12 @@ struct Waiters {
     }
 
     private var first: Waiter?
-    private var rest: [Waiter] = []
+    /// Those behind it; the ones before `next` are gone.
+    private var rest: [Waiter?] = []
+    private var next = 0
 
     var isEmpty: Bool { first == nil }
-    var count: Int { first == nil ? 0 : 1 + rest.count }
+    var count: Int { first == nil ? 0 : 1 + rest.count - next }
 
     mutating func append(_ waiter: Waiter) {
         if first == nil {
@@ -35,7 +37,13 @@ struct Waiters {
 
     mutating func removeFirst() -> Waiter? {
         let oldest = first.take()
-        if !rest.isEmpty { first = rest.removeFirst() }
+        if next < rest.count {
+            first = rest[next].take()
+            next += 1
+        } else if next > 0 {
+            rest = []
+            next = 0
+        }
         return oldest
     }
 
@@ -51,10 +59,11 @@ struct Waiters {
     /// - Returns: How many there were.
     mutating func remove(_ identity: AnyObject) -> Int {
         guard first != nil else { return 0 }
-        let all = (first.map { [$0] } ?? []) + rest
+        let all = (first.map { [$0] } ?? []) + rest[next...].compactMap { $0 }
         let kept = all.filter { !$0.isRegistration(of: identity) }
         first = kept.first
         rest = Array(kept.dropFirst())
+        next = 0
         return all.count - kept.count
     }
 }

@@ -11,6 +11,39 @@ extension MicroCase {
     static let idleConnection = MicroCase(
         name: "idle_connection", about: "user memory of an idle TCP connection, with 10,000"
     ) { policy in
+        try measure("idle_connection", policy) { loop, body in
+            let server = try loop.serveEcho(host: "127.0.0.1", port: 0)
+            try body(server)
+            server.close()
+        }
+    }
+
+    /// The same with an async function per connection, which waits for data.
+    static let idleAsyncConnection = MicroCase(
+        name: "idle_async_connection", about: "the same with a task per connection"
+    ) { policy in
+        try measure("idle_async_connection", policy) { loop, body in
+            let made = MadeServer()
+            let stop = LoopFuture<Void>(on: loop)
+            let task = loop.createTask {
+                try await withServer(
+                    host: "127.0.0.1", port: 0, options: .echo(nil), handler: echo
+                ) {
+                    made.server = $0
+                    try await stop.value
+                }
+            }
+            while made.server == nil { try loop.run(.once) }
+            if let server = made.server { try body(server) }
+            stop.cancel()
+            _ = try? loop.runUntilComplete(task)
+        }
+    }
+
+    private static func measure(
+        _ name: String, _ policy: LoopPolicy,
+        _ serve: (Loop, (LoopServer) throws -> Void) throws -> Void
+    ) throws -> [MicroResult] {
         let count = 10_000
         let limit = bench_raise_descriptor_limit()
         guard limit >= count + 64 else {
@@ -18,23 +51,24 @@ extension MicroCase {
         }
         let loop = try policy.makeLoop()
         defer { try? loop.close() }
-        let server = try loop.serveEcho(host: "127.0.0.1", port: 0)
-        // A first connection brings up what the server has once.
-        try hold(1, server, loop) {}
-        let before = (allocated: bench_allocated_bytes(), resident: try residentBytes())
+        var before = (allocated: 0, resident: 0)
         var after = before
-        try hold(count, server, loop) {
-            guard server.connectionCount == count else {
-                throw BenchError("the server has \(server.connectionCount) connections")
+        try serve(loop) { server in
+            // A first connection brings up what the server has once.
+            try hold(1, server, loop) {}
+            before = (Int(bench_allocated_bytes()), try residentBytes())
+            try hold(count, server, loop) {
+                guard server.connectionCount == count else {
+                    throw BenchError("the server has \(server.connectionCount) connections")
+                }
+                after = (Int(bench_allocated_bytes()), try residentBytes())
             }
-            after = (bench_allocated_bytes(), try residentBytes())
         }
-        server.close()
         let each = Double(after.allocated - before.allocated) / Double(count)
         let resident = Double(after.resident - before.resident) / Double(count)
         return [
-            try MicroResult("idle_connection", unit: "bytes", [each]),
-            try MicroResult("idle_connection_resident", unit: "bytes", [resident]),
+            try MicroResult(name, unit: "bytes", [each]),
+            try MicroResult("\(name)_resident", unit: "bytes", [resident]),
         ]
     }
 
@@ -79,4 +113,10 @@ extension MicroCase {
         }
         return kibibytes * 1024
     }
+}
+
+/// Hands a server out of a task, on one thread.
+private final class MadeServer: @unchecked Sendable {
+    // SAFETY: used by one thread.
+    var server: LoopServer?
 }

@@ -16,7 +16,7 @@ struct MicroCase: Sendable {
 
     static let all: [MicroCase] = [
         .callSoon, .timerScheduleCancel, .timerFire, .threadSubmit, .threadWake, .idleConnection,
-        .futureComplete, .taskYield, .taskSpawnAwait, .continuationResume,
+        .idleAsyncConnection, .futureComplete, .taskYield, .taskSpawnAwait, .continuationResume,
     ]
 }
 

@@ -9,6 +9,7 @@ enum Connections {
     static let behaviours: [Behaviour] = [
         Behaviour("anAsyncServerEchoesEveryByte", [], .connections, anAsyncServerEchoesEveryByte),
         Behaviour("aChunkThatIsKeptKeepsItsBytes", [], .connections, aChunkThatIsKeptKeepsItsBytes),
+        Behaviour("aChunkIsACollectionOfItsBytes", [], .connections, aChunkIsACollectionOfItsBytes),
         Behaviour(
             "whatNobodyReadsMakesThePeerWait", [], .connections, whatNobodyReadsMakesThePeerWait),
         Behaviour("writingWaitsForASlowPeer", [], .connections, writingWaitsForASlowPeer),
@@ -52,6 +53,27 @@ enum Connections {
         try expect(loop.allTasks.count, equals: 0, "tasks are left")
         try expect(loop.statistics.timerCount, equals: 0, "timers are left")
         try loop.close()
+    }
+
+    /// Bytes that are one piece, whatever copies them.
+    static func aChunkIsACollectionOfItsBytes(_ kit: ConformanceKit) throws {
+        try serving(
+            kit, handler: { try await $0.write("one two") },
+            { port in
+                try await withConnection(to: "127.0.0.1", port: port) { connection in
+                    var text = ""
+                    var bytes: [UInt8] = [0]
+                    for try await chunk in connection.chunks {
+                        text += String(decoding: chunk, as: UTF8.self)
+                        bytes += chunk
+                        bytes += Array(chunk.dropFirst(chunk.count))
+                        try expect(chunk.map { $0 }, equals: Array(chunk))
+                        try expect(chunk.withBytes { $0.byteCount }, equals: chunk.count)
+                    }
+                    try expect(text, equals: "one two")
+                    try expect(bytes, equals: [0] + Array("one two".utf8))
+                }
+            })
     }
 
     private static func readAll(_ connection: LoopConnection) async throws -> [UInt8] {
