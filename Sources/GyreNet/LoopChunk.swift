@@ -48,6 +48,7 @@ extension LoopChunk: RandomAccessCollection {
         return storage.bytes[index]
     }
 
+    // swift-format-ignore: NoLeadingUnderscores
     /// Copies the bytes in one piece, for `Array(chunk)` and `array += chunk`, which would take one
     /// after the other.
     public func _copyContents(
