@@ -24,7 +24,7 @@ extension Loop {
     }
 }
 
-/// The signals that a process receives: what ``GyreCore/Loop/signals(_:file:line:)`` returns.
+/// The signals that a process receives: what `signals` of a loop returns.
 ///
 /// Several tasks may iterate: each signal goes to one of them.
 public struct LoopSignals: AsyncSequence, Sendable {
