@@ -102,7 +102,13 @@ private func makeServer(
             if made.isDone, case .success(let server) = $0 { server.close() }
             made.cancelOrSucceed()
         })
-    try await made.value
+    do {
+        try await made.value
+    } catch {
+        // It was made, and the task cancelled before it went on.
+        if case .success(let server) = outcome { server.close() }
+        throw error
+    }
     guard let outcome else { throw CancellationError() }
     return try outcome.get()
 }

@@ -25,6 +25,9 @@ enum Connections {
         Behaviour(
             "aHandlerThatClingsIsCancelledAgain", [], .connections,
             aHandlerThatClingsIsCancelledAgain),
+        Behaviour(
+            "aServerCancelledAtAnyPointListensNoMore", [], .connections,
+            aServerCancelledAtAnyPointListensNoMore),
         Behaviour("aResetReachesTheReader", [98], .connections, aResetReachesTheReader),
         Behaviour(
             "aConnectionThatCannotBeMadeIsThatError", [98], .connections,
@@ -309,6 +312,30 @@ enum Connections {
         try expectError(CancellationError.self) { try kit.complete(task, on: loop) }
         try expect(cancellations.value <= 2, "each read is cancelled once")
         try loop.close()
+    }
+
+    static func aServerCancelledAtAnyPointListensNoMore(_ kit: ConformanceKit) throws {
+        for iterations in 0..<8 {
+            let loop = try kit.makeLoop()
+            let task = loop.createTask {
+                try await serve(host: "127.0.0.1", port: 0, handler: echo)
+            }
+            // Behind what the same iteration runs, so that it comes between two steps of the task.
+            func cancel(after remaining: Int) {
+                if remaining == 0 {
+                    task.cancel()
+                } else {
+                    loop.callSoon { cancel(after: remaining - 1) }
+                }
+            }
+            cancel(after: iterations)
+            try expectError(CancellationError.self) { try kit.complete(task, on: loop) }
+            // The accept that was under way has ended by then, or does so soon.
+            while loop.statistics.operationCount > 0 { try kit.run(loop, .once) }
+            try kit.drain(loop)
+            try expect(loop.resourceCount, equals: 0, "sockets after \(iterations) iterations")
+            try loop.close()
+        }
     }
 
     static func aResetReachesTheReader(_ kit: ConformanceKit) throws {
