@@ -165,7 +165,8 @@ public class LoopFutureBase: LoopDelivery, CancellableWait, @unchecked Sendable 
     @usableFromInline
     final func removeCallbacks(_ identity: AnyObject) -> Int {
         checkThread()
-        return waiters.remove(identity)
+        let removed = waiters.remove(identity)
+        return removed.count
     }
 
     /// Forgets `observer`, which is not told any more.

@@ -56,14 +56,14 @@ struct Waiters {
 
     /// Removes every registration of `identity`, the observer itself where it is one.
     ///
-    /// - Returns: How many there were.
-    mutating func remove(_ identity: AnyObject) -> Int {
-        guard first != nil else { return 0 }
+    /// Hands them back, so that the caller releases what they hold when this is consistent again.
+    mutating func remove(_ identity: AnyObject) -> [Waiter] {
+        guard first != nil else { return [] }
         let all = (first.map { [$0] } ?? []) + rest[next...].compactMap { $0 }
         let kept = all.filter { !$0.isRegistration(of: identity) }
         first = kept.first
         rest = Array(kept.dropFirst())
         next = 0
-        return all.count - kept.count
+        return all.filter { $0.isRegistration(of: identity) }
     }
 }
