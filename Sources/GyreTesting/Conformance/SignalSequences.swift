@@ -28,12 +28,13 @@ enum SignalSequences {
         let task = loop.createTask { () async throws -> [CInt] in
             var numbers: [CInt] = []
             let signals = try Loop.running.signals(SIGUSR1, SIGUSR2)
-            // Kept until somebody waits; the second of the same number is not counted.
-            kill(getpid(), SIGUSR1)
+            // Kept until somebody waits; the second of the same number is not counted. Raised on this
+            // thread: sent to the process, a signal is delivered by any thread, at any time later.
+            raise(SIGUSR1)
             try await sleep(.milliseconds(1))
-            kill(getpid(), SIGUSR1)
+            raise(SIGUSR1)
             try await sleep(.milliseconds(1))
-            Loop.running.callLater(.milliseconds(1)) { kill(getpid(), SIGUSR2) }
+            Loop.running.callLater(.milliseconds(1)) { raise(SIGUSR2) }
             for try await signal in signals {
                 numbers.append(signal)
                 if numbers.count == 2 { break }
