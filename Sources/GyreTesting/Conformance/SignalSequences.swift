@@ -28,8 +28,9 @@ enum SignalSequences {
         let task = loop.createTask { () async throws -> [CInt] in
             var numbers: [CInt] = []
             let signals = try Loop.running.signals(SIGUSR1, SIGUSR2)
-            // Kept until somebody waits; the second of the same number is not counted. Raised on this
-            // thread: sent to the process, a signal is delivered by any thread, at any time later.
+            // Kept until somebody waits; the second of the same number is not counted. Raised on
+            // this thread: sent to the process, a signal is delivered by any thread, at any time
+            // later.
             raise(SIGUSR1)
             try await sleep(.milliseconds(1))
             raise(SIGUSR1)
