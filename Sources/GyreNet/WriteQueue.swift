@@ -19,7 +19,7 @@ final class WriteQueue {
         var count: Int { tail - head }
 
         mutating func append(_ source: UnsafeRawBufferPointer) {
-            guard let address = source.baseAddress else { return }
+            guard let address = source.baseAddress, source.count > 0 else { return }
             if tail + source.count > capacity { makeRoom(source.count) }
             (bytes.unsafelyUnwrapped + tail).copyMemory(from: address, byteCount: source.count)
             tail += source.count
