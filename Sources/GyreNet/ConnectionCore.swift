@@ -5,26 +5,29 @@ import GyreTasks
 
 /// What stands between a transport, which calls, and tasks, which wait.
 final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
-    // SAFETY: used on the loop's thread only: LoopConnection, which is what goes to other threads,
-    // brings every call here. No access to what is unchecked overlaps another: code of others, a
-    // task that is woken among it, runs between them.
-
-    /// From how many bytes that nobody reads on the peer has to wait.
-    private static let heldMax = 256 << 10
+    // SAFETY: used on the loop's thread only: LoopConnection and the streams, which are what goes
+    // to other threads, bring every call here. No access to what is unchecked overlaps another:
+    // code of others, a task that is woken among it, runs between them.
 
     let loop: Loop
-    @exclusivity(unchecked) private var transport: LoopTransport?
+    @exclusivity(unchecked) private(set) var transport: LoopTransport?
     private let whenMade: (ConnectionCore) -> Void
 
+    /// When more than twice as many bytes wait to be read, the peer has to wait until they are not
+    /// more than that.
+    let limit: Int
     let reading: WaitPoint
+    /// What the delivery that runs brought, and nobody took yet.
+    // SAFETY: memory of the loop, which ends with the delivery; `takeBack` empties this before.
+    @exclusivity(unchecked) private var lent = UnsafeRawBufferPointer(start: nil, count: 0)
+    /// What came before, and nobody took yet; empty while something is lent.
+    @exclusivity(unchecked) private var buffer = ReadBuffer()
     /// The storage of the last chunk, for the next one.
     @exclusivity(unchecked) private var storage: ChunkStorage?
-    /// The storage has bytes that nobody took yet.
-    @exclusivity(unchecked) private var hasArrived = false
-    /// What arrived while nobody waited.
-    @exclusivity(unchecked) private var held: [UInt8] = []
-    private var isReadingPaused = false
+    @exclusivity(unchecked) private var isReadingPaused = false
     @exclusivity(unchecked) private var isAtEnd = false
+    /// The rest of a line that was too long is dropped when it comes.
+    @exclusivity(unchecked) var dropsLine = false
 
     /// The peer is slow: who writes waits.
     @exclusivity(unchecked) private(set) var isWritingPaused = false
@@ -38,8 +41,9 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
         case error(any Error)
     }
 
-    init(on loop: Loop, whenMade: @escaping (ConnectionCore) -> Void) {
+    init(on loop: Loop, limit: Int, whenMade: @escaping (ConnectionCore) -> Void) {
         self.loop = loop
+        self.limit = limit
         self.whenMade = whenMade
         reading = WaitPoint(on: loop.handle, waitingFor: "data")
     }
@@ -52,40 +56,42 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
     }
 
     func dataReceived(_ data: RawSpan) {
-        // SAFETY: the pointer is used inside this call only, or detached before it ends.
+        // SAFETY: the pointer is used inside this call only: what is lent is taken back, and a
+        // chunk of it detached, before it ends.
         data.withUnsafeBytes { bytes in
-            guard reading.isWaiting else { return hold(bytes) }
-            lend(bytes)
-            reading.wake(on: loop)
-            takeBack(bytes)
+            if buffer.isEmpty, reading.isWaiting {
+                lent = bytes
+                reading.wake(on: loop)
+                takeBack(bytes)
+            } else {
+                buffer.append(bytes)
+                reading.wake(on: loop)
+            }
         }
+        // Not while a task waits for more than that.
+        if buffer.count - limit > limit, !reading.isWaiting { pauseReading() }
     }
 
-    private func lend(_ bytes: UnsafeRawBufferPointer) {
-        if let storage {
-            storage.lend(bytes)
-        } else {
-            storage = ChunkStorage(lent: bytes)
-        }
-        hasArrived = true
-    }
-
-    /// The loop's memory ends with the call: what is left of the chunk needs memory of its own.
+    /// The loop's memory ends with the call: what is left of it needs memory of its own.
     private func takeBack(_ bytes: UnsafeRawBufferPointer) {
-        if hasArrived {
-            hasArrived = false
-            hold(bytes)
+        if lent.count > 0 {
+            buffer.append(lent)
+            lent = UnsafeRawBufferPointer(start: nil, count: 0)
         }
         guard !isKnownUniquelyReferenced(&storage) else { return }
         storage?.detach()
         storage = nil
     }
 
-    private func hold(_ bytes: UnsafeRawBufferPointer) {
-        held.append(contentsOf: bytes)
-        guard held.count >= Self.heldMax, !isReadingPaused else { return }
+    private func pauseReading() {
+        guard !isReadingPaused else { return }
         isReadingPaused = true
         transport?.pauseReading()
+    }
+
+    private func resumeReading() {
+        isReadingPaused = false
+        transport?.resumeReading()
     }
 
     func endOfFileReceived() -> Bool {
@@ -113,42 +119,83 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
         drains = []
     }
 
-    // MARK: Tasks call
+    // MARK: Tasks read
 
-    /// What a read gets at once.
-    enum Arrival {
-        case chunk(LoopChunk)
-        case end
-        case nothing
-    }
-
-    /// What is there to read.
-    ///
-    /// - Throws: ``LoopError`` when the connection broke, or another task reads.
-    func arrival() throws -> Arrival {
+    /// Throws when another task reads.
+    func checkReader() throws(LoopError) {
         guard !reading.isTaken else {
             throw LoopError(.inUse, operation: "read", detail: "another task reads already")
         }
-        if hasArrived, let storage {
-            hasArrived = false
-            return .chunk(LoopChunk(storage: storage))
-        }
-        if !held.isEmpty { return .chunk(takeHeld()) }
-        if isAtEnd { return .end }
-        guard let loss else { return .nothing }
-        if case .error(let error) = loss { throw error }
-        return .end
     }
 
-    private func takeHeld() -> LoopChunk {
-        let chunk = LoopChunk(copying: held)
-        held.removeAll(keepingCapacity: false)
-        if isReadingPaused {
-            isReadingPaused = false
-            transport?.resumeReading()
-        }
-        return chunk
+    /// How many bytes are there to read.
+    var arrivedCount: Int { lent.count + buffer.count }
+
+    /// Calls `body` with all bytes that are there, which are lent for the call.
+    func withArrived<Result>(
+        _ body: (UnsafeRawBufferPointer) throws -> Result
+    ) rethrows -> Result {
+        lent.count > 0 ? try body(lent) : try buffer.withBytes(body)
     }
+
+    /// The first `count` bytes of what is there, which are no longer.
+    func take(_ count: Int) -> [UInt8] {
+        guard lent.count > 0 else {
+            let taken = buffer.take(count)
+            resumeIfRead()
+            return taken
+        }
+        let taken = Array(UnsafeRawBufferPointer(rebasing: lent[..<count]))
+        lent = UnsafeRawBufferPointer(rebasing: lent[count...])
+        return taken
+    }
+
+    /// Forgets the first `count` bytes of what is there.
+    func drop(_ count: Int) {
+        if lent.count > 0 {
+            lent = UnsafeRawBufferPointer(rebasing: lent[count...])
+        } else {
+            buffer.drop(count)
+            resumeIfRead()
+        }
+    }
+
+    /// All that is there, nil when nothing is.
+    func takeChunk() -> LoopChunk? {
+        guard lent.count > 0 else {
+            return buffer.isEmpty ? nil : LoopChunk(copying: take(buffer.count))
+        }
+        let storage = storage ?? ChunkStorage(lent: lent)
+        storage.lend(lent)
+        self.storage = storage
+        lent = UnsafeRawBufferPointer(start: nil, count: 0)
+        return LoopChunk(storage: storage)
+    }
+
+    private func resumeIfRead() {
+        if isReadingPaused, buffer.count <= limit { resumeReading() }
+    }
+
+    /// Whether nothing comes behind what is there.
+    ///
+    /// - Throws: What the connection broke with.
+    func isFinished() throws -> Bool {
+        if isAtEnd { return true }
+        guard let loss else { return false }
+        if case .error(let error) = loss { throw error }
+        return true
+    }
+
+    /// Whether everything was read.
+    var isReadToEnd: Bool { arrivedCount == 0 && (isAtEnd || loss != nil) }
+
+    /// Announces a wait for more than is there: see ``WaitPoint``.
+    func beginWait() throws(LoopError) {
+        if isReadingPaused { resumeReading() }
+        try reading.begin()
+    }
+
+    // MARK: Tasks write
 
     /// The transport, to write to.
     ///
@@ -173,22 +220,45 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
 
     func writeEOF() { transport?.writeEOF() }
 
+    // MARK: Tasks close
+
     func close() { transport?.close() }
 
     func abort() { transport?.abort() }
+
+    /// Waits until the connection is gone.
+    ///
+    /// - Throws: `CancellationError` when the task is cancelled; what the connection broke with.
+    func waitClosed() async throws {
+        if loss == nil {
+            let ending = LoopFuture<Void>(on: loop)
+            endings.append(ending)
+            try await ending.value
+        }
+        if case .error(let error) = loss { throw error }
+    }
 
     /// Closes after what was written was sent, and waits for that; when the task is cancelled
     /// meanwhile, without that.
     func finish() async {
         transport?.close()
         while loss == nil {
-            let ending = LoopFuture<Void>(on: loop)
-            endings.append(ending)
-            do { try await ending.value } catch { transport?.abort() }
+            do { try await waitClosed() } catch { transport?.abort() }
         }
     }
 
     func look<Value>(_ body: (LoopTransport) -> Value?) -> Value? { transport.flatMap(body) }
+
+    /// Calls `body` on the loop's thread, from another: there and back.
+    func onLoop<Value: Sendable>(
+        _ body: @escaping @Sendable () async throws -> Value
+    ) async throws -> Value {
+        guard Loop.current == nil else {
+            throw LoopError(
+                .loopMismatch, operation: "connection", detail: "it is another loop's")
+        }
+        return try await loop.handle.createTaskThreadSafe { try await body() }.value
+    }
 }
 
 extension LoopFuture<Void> {

@@ -12,6 +12,9 @@ import GyreTasks
 ///
 /// Cancelling a task that reads loses no byte: the next read has them.
 public struct LoopConnection: Sendable {
+    /// How many bytes may wait to be read is twice that.
+    static let limit = 128 << 10
+
     let core: ConnectionCore
     /// The handle of the loop that the connection belongs to.
     public let handle: LoopHandle
@@ -36,12 +39,10 @@ public struct LoopConnection: Sendable {
     public func read() async throws -> LoopChunk? {
         guard handle.isOnLoop else { return try await readFromOutside() }
         while true {
-            switch try core.arrival() {
-            case .chunk(let chunk): return chunk
-            case .end: return nil
-            case .nothing: break
-            }
-            try core.reading.begin()
+            try core.checkReader()
+            if let chunk = core.takeChunk() { return chunk }
+            if try core.isFinished() { return nil }
+            try core.beginWait()
             if core.reading.isInChild {
                 await core.reading.parkInChild()
             } else if core.reading.mayPark {
@@ -53,7 +54,7 @@ public struct LoopConnection: Sendable {
     }
 
     private func readFromOutside() async throws -> LoopChunk? {
-        let bytes = try await onLoop { try await read().map { Array($0) } }
+        let bytes = try await core.onLoop { try await read().map { Array($0) } }
         return bytes.map { LoopChunk(copying: $0) }
     }
 
@@ -98,21 +99,21 @@ public struct LoopConnection: Sendable {
 
     /// Sends `bytes`, as ``write(_:)-(LoopChunk)``.
     public func write(_ bytes: [UInt8]) async throws {
-        guard handle.isOnLoop else { return try await onLoop { try await write(bytes) } }
+        guard handle.isOnLoop else { return try await core.onLoop { try await write(bytes) } }
         try core.open().write(bytes)
         if core.isWritingPaused { try await core.drain() }
     }
 
     /// Sends the UTF-8 bytes of `text`, as ``write(_:)-(LoopChunk)``.
     public func write(_ text: String) async throws {
-        guard handle.isOnLoop else { return try await onLoop { try await write(text) } }
+        guard handle.isOnLoop else { return try await core.onLoop { try await write(text) } }
         try core.open().write(text)
         if core.isWritingPaused { try await core.drain() }
     }
 
     /// Ends the sending side after what was written; the peer's bytes still arrive.
     public func writeEOF() async throws {
-        guard handle.isOnLoop else { return try await onLoop { try await writeEOF() } }
+        guard handle.isOnLoop else { return try await core.onLoop { try await writeEOF() } }
         core.writeEOF()
     }
 
@@ -122,7 +123,7 @@ public struct LoopConnection: Sendable {
     ///
     /// Cancelling the task that waits drops what was not sent.
     public func close() async throws {
-        guard handle.isOnLoop else { return try await onLoop { try await close() } }
+        guard handle.isOnLoop else { return try await core.onLoop { try await close() } }
         await core.finish()
     }
 
@@ -148,16 +149,5 @@ public struct LoopConnection: Sendable {
 
     private func look<Value>(_ body: (LoopTransport) -> Value?) -> Value? {
         handle.isOnLoop ? core.look(body) : nil
-    }
-
-    /// From another thread: there and back.
-    private func onLoop<Value: Sendable>(
-        _ body: @escaping @Sendable () async throws -> Value
-    ) async throws -> Value {
-        guard Loop.current == nil else {
-            throw LoopError(
-                .loopMismatch, operation: "connection", detail: "it is another loop's")
-        }
-        return try await handle.createTaskThreadSafe { try await body() }.value
     }
 }

@@ -25,7 +25,7 @@ public func withServer<Result>(
     let loop = try runningLoop("withServer")
     let handlers = Handlers()
     let server = try await makeServer(on: loop, host: host, port: port, options: options) {
-        ConnectionCore(on: loop) { handlers.start(handler, for: $0) }
+        ConnectionCore(on: loop, limit: LoopConnection.limit) { handlers.start(handler, for: $0) }
     }
     do {
         let result = try await body(server)
@@ -67,7 +67,7 @@ public func withConnection<Result>(
     _ body: (LoopConnection) async throws -> Result
 ) async throws -> Result {
     let loop = try runningLoop("withConnection")
-    let core = try await connect(on: loop, host, port, options)
+    let core = try await connect(on: loop, host, port, LoopConnection.limit, options)
     do {
         let result = try await body(LoopConnection(core))
         await core.finish()
@@ -87,7 +87,10 @@ private func runningLoop(_ operation: String) throws(LoopError) -> Loop {
     return loop
 }
 
-private func makeServer(
+/// Makes a server, whose names may have to be looked up.
+///
+/// Cancelling the task leaves none behind.
+func makeServer(
     on loop: Loop, host: String?, port: Int, options: LoopServerOptions,
     makeProtocol: @escaping () -> any LoopStreamProtocol
 ) async throws -> LoopServer {
@@ -113,11 +116,12 @@ private func makeServer(
     return try outcome.get()
 }
 
-private func connect(
-    on loop: Loop, _ host: String, _ port: Int, _ options: LoopConnectionOptions
+/// Connects, and cancelling the task leaves no connection behind.
+func connect(
+    on loop: Loop, _ host: String, _ port: Int, _ limit: Int, _ options: LoopConnectionOptions
 ) async throws -> ConnectionCore {
     let made = LoopFuture<Void>(on: loop)
-    let core = ConnectionCore(on: loop) { _ in }
+    let core = ConnectionCore(on: loop, limit: limit) { _ in }
     var failure: LoopError?
     let connecting = loop.createConnection(
         host: host, port: port, options: options, makeProtocol: { core },

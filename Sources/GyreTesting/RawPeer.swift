@@ -4,10 +4,11 @@ import Glibc
 
 /// A TCP socket without a loop, connected to a server of this machine: the plainest of peers.
 ///
-/// Its calls block, but not for ever: after twenty seconds they fail.
-public final class RawPeer {
+/// Its calls block, but not for ever: after twenty seconds they fail. Any thread may make them.
+public final class RawPeer: Sendable {
+    private let socket: SharedValue<CInt>
     /// The socket; -1 after ``close()``.
-    public private(set) var fd: CInt
+    public var fd: CInt { socket.value }
 
     /// Connects to `port` at 127.0.0.1.
     ///
@@ -15,7 +16,8 @@ public final class RawPeer {
     ///
     /// - Throws: A ``ConformanceFailure`` when the connection is refused.
     public init(port: Int) throws {
-        fd = socket(AF_INET, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        let fd = Glibc.socket(AF_INET, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        socket = SharedValue(fd)
         try expect(fd >= 0, "no socket: errno \(errno)")
         var patience = timeval(tv_sec: 20, tv_usec: 0)
         for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
@@ -99,8 +101,9 @@ public final class RawPeer {
 
     /// Closes the socket.
     public func close() {
-        if fd >= 0 { Glibc.close(fd) }
-        fd = -1
+        let last = fd
+        socket.value = -1
+        if last >= 0 { Glibc.close(last) }
     }
 
     /// Breaks the connection off: the server sees a reset.

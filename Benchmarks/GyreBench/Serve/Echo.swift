@@ -28,6 +28,20 @@ final class Echo: LoopStreamProtocol {
     }
 }
 
+/// The same over streams.
+@Sendable func echo(_ reader: LoopStreamReader, _ writer: LoopStreamWriter) async throws {
+    do {
+        while true {
+            let bytes = try await reader.read(64 << 10)
+            if bytes.isEmpty { return }
+            try writer.write(bytes)
+            try await writer.drain()
+        }
+    } catch is LoopError {
+        // As above.
+    }
+}
+
 extension LoopServerOptions {
     /// Those of an echo server to measure.
     static func echo(_ congestion: String?) -> LoopServerOptions {

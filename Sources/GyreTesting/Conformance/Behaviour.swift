@@ -43,6 +43,10 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         case servers
         /// Connections in async code.
         case connections
+        /// Reading from streams.
+        case streamReaders
+        /// Writing to streams.
+        case streamWriters
     }
 
     /// Says the behaviour, as `callSoonRunsInOrderEachOnce`.
@@ -108,5 +112,7 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         Streams.behaviours,
         Servers.behaviours,
         Connections.behaviours,
+        StreamReaders.behaviours,
+        StreamWriters.behaviours,
     ].flatMap { $0 }
 }
