@@ -22,7 +22,7 @@ struct Compare: ParsableCommand {
     var cases: String?
     @Option(help: "Gyre's policies to run, or none. (default: all)")
     var policies: String?
-    @Option(help: "The ways in which Gyre's servers are written: callback, async.")
+    @Option(help: "The ways in which Gyre's servers are written: callback, async, stream.")
     var apis = "callback,async"
     @Option(help: "Rounds.")
     var rounds: Int?

@@ -19,6 +19,8 @@ enum ServerAPI: String, CaseIterable, ExpressibleByArgument {
     case callback
     /// An async function per connection.
     case async
+    /// An async function per connection that reads and writes streams.
+    case stream
 
     static func parse(list: String) throws -> [ServerAPI] {
         try list.split(separator: ",").map { part in
@@ -67,6 +69,7 @@ struct ServeEcho: ParsableCommand {
         switch api {
         case .callback: try serveWithCallbacks(on: loop)
         case .async: try serveWithTasks(on: loop)
+        case .stream: try serveWithStreams(on: loop)
         }
         try loop.close()
     }
@@ -83,10 +86,7 @@ struct ServeEcho: ParsableCommand {
     }
 
     private func serveWithTasks(on loop: Loop) throws {
-        let stop = LoopFuture<Void>(on: loop)
-        for signal in [SIGINT, SIGTERM] {
-            try loop.addSignalHandler(signal) { stop.cancel() }
-        }
+        let stop = try interrupt(on: loop)
         do {
             try loop.runUntilComplete { [self] in
                 try await withServer(
@@ -98,6 +98,30 @@ struct ServeEcho: ParsableCommand {
                 }
             }
         } catch is CancellationError {}
+    }
+
+    private func serveWithStreams(on loop: Loop) throws {
+        let stop = try interrupt(on: loop)
+        do {
+            try loop.runUntilComplete { [self] in
+                let server = try await Loop.running.startServer(
+                    host: host, port: port, options: .echo(congestion), handler: echo)
+                defer { server.close() }
+                try announce(server)
+                try await stop.value
+            }
+        } catch is CancellationError {}
+        for task in loop.allTasks { task.cancel("the server ends") }
+        while !loop.allTasks.isEmpty { try loop.run(.once) }
+    }
+
+    /// What a signal cancels.
+    private func interrupt(on loop: Loop) throws -> LoopFuture<Void> {
+        let stop = LoopFuture<Void>(on: loop)
+        for signal in [SIGINT, SIGTERM] {
+            try loop.addSignalHandler(signal) { stop.cancel() }
+        }
+        return stop
     }
 
     private func announce(_ server: LoopServer) throws {
