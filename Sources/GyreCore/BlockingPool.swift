@@ -91,17 +91,36 @@ package final class BlockingPool: Sendable {
 ///
 /// The threads know a number only, so what waits need not be `Sendable`.
 struct ParkedCallbacks {
-    private var callbacks: [UInt64: (any Sendable) -> Void] = [:]
+    /// What the thread asks before it begins.
+    final class Job: Sendable {
+        let isForgotten = Atomic(false)
+    }
+
+    private struct Parked {
+        let callback: (any Sendable) -> Void
+        let job: Job
+    }
+
+    private var parked: [UInt64: Parked] = [:]
     private var next: UInt64 = 1
 
-    mutating func insert(_ callback: @escaping (any Sendable) -> Void) -> UInt64 {
-        callbacks[next] = callback
+    mutating func insert(
+        _ job: Job, _ callback: @escaping (any Sendable) -> Void
+    ) -> UInt64 {
+        parked[next] = Parked(callback: callback, job: job)
         next += 1
         return next - 1
     }
 
     mutating func take(_ token: UInt64) -> ((any Sendable) -> Void)? {
-        callbacks.removeValue(forKey: token)
+        parked.removeValue(forKey: token)?.callback
+    }
+
+    /// Hands the callback back, so that the caller releases it after the access.
+    mutating func forget(_ token: UInt64) -> ((any Sendable) -> Void)? {
+        let found = parked.removeValue(forKey: token)
+        found?.job.isForgotten.store(true, ordering: .relaxed)
+        return found?.callback
     }
 }
 
@@ -113,12 +132,14 @@ extension Loop {
         on pool: BlockingPool, _ work: @escaping @Sendable () -> Value,
         then: @escaping (Value) -> Void
     ) throws(LoopError) -> UInt64 {
-        let token = parked.insert { value in
+        let job = ParkedCallbacks.Job()
+        let token = parked.insert(job) { value in
             if let value = value as? Value { then(value) }
         }
         let handle = handle
         do throws(LoopError) {
             try pool.run {
+                guard !job.isForgotten.load(ordering: .relaxed), !handle.isClosed else { return }
                 let value = work()
                 // A loop that was closed meanwhile wants no result.
                 try? handle.callSoonThreadSafe { loop in loop.parked.take(token)?(value) }
@@ -130,6 +151,8 @@ extension Loop {
         return token
     }
 
-    /// Drops the result of a blocking call that is under way; its `then` is released now.
-    package func forget(_ token: UInt64) { _ = parked.take(token) }
+    /// Drops the result of a blocking call; its `then` is released now.
+    ///
+    /// One that waits for a thread is never begun.
+    package func forget(_ token: UInt64) { _ = parked.forget(token) }
 }

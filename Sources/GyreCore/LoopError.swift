@@ -20,13 +20,22 @@ public struct LoopError: Error, Sendable, Hashable {
     public let operation: String
     /// More about it: an address, a list of what is known, what to do.
     public let detail: String?
+    /// The errors that this one stands for: one for each address that was tried, in the order in
+    /// which they failed.
+    ///
+    /// Empty where it stands for itself.
+    public let causes: [LoopError]
 
     /// An error of the kind `code`.
-    public init(_ code: Code, operation: String, errno: CInt? = nil, detail: String? = nil) {
+    public init(
+        _ code: Code, operation: String, errno: CInt? = nil, detail: String? = nil,
+        causes: [LoopError] = []
+    ) {
         self.code = code
         self.errno = errno
         self.operation = operation
         self.detail = detail
+        self.causes = causes
     }
 }
 

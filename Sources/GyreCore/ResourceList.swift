@@ -56,6 +56,9 @@ extension Loop {
         _ = resources.remove(index)
     }
 
+    /// The transports and servers that are open, in no particular order.
+    package var openResources: [any LoopResource] { resources.all }
+
     /// How many transports and servers are open.
     package var resourceCount: Int { resources.count }
 }

@@ -3,6 +3,8 @@
 public import GyreCore
 
 extension Loop {
+    // MARK: Servers
+
     /// Listens at a numeric address, or at every interface when `host` is nil, and serves each
     /// connection with a protocol object from `makeProtocol`.
     ///
@@ -17,14 +19,43 @@ extension Loop {
         makeProtocol: @escaping () -> any LoopStreamProtocol
     ) throws(LoopError) -> LoopServer {
         checkThread("createServer", instead: "handle.callSoonThreadSafe")
-        guard !isClosed else { throw LoopError(.closed, operation: "createServer") }
-        let query = Resolver.Query(host: host, port: port, isPassive: true)
+        let query = Resolver.Query(
+            host: host, port: port, isPassive: true, family: options.family)
         guard let addresses = try Resolver.resolveNumeric(query) else {
             throw LoopError(
                 .nameNotResolved, operation: "createServer",
                 detail: "\(host ?? "*") is no numeric address; names need the completion form")
         }
         return try makeServer(addresses, options, makeProtocol)
+    }
+
+    /// Listens at `addresses`, each with its port; one that repeats is listened at once.
+    ///
+    /// - Throws: ``LoopError``: an address is in use or not of this machine, a limit is reached.
+    ///   Nothing stays open then.
+    public func createServer(
+        addresses: [LoopAddress], options: LoopServerOptions = LoopServerOptions(),
+        makeProtocol: @escaping () -> any LoopStreamProtocol
+    ) throws(LoopError) -> LoopServer {
+        checkThread("createServer", instead: "handle.callSoonThreadSafe")
+        return try makeServer(addresses, options, makeProtocol)
+    }
+
+    /// Serves with a socket that is bound already, as a service manager hands it over.
+    ///
+    /// The server takes the socket over and closes it. Of the options, those that are set before a
+    /// socket is bound do not matter.
+    ///
+    /// - Throws: ``LoopError``: `descriptor` is no such socket, which stays the caller's then.
+    public func createServer(
+        descriptor: Int32, options: LoopServerOptions = LoopServerOptions(),
+        makeProtocol: @escaping () -> any LoopStreamProtocol
+    ) throws(LoopError) -> LoopServer {
+        checkThread("createServer", instead: "handle.callSoonThreadSafe")
+        guard !isClosed else { throw LoopError(.closed, operation: "createServer") }
+        let server = try LoopServer(
+            loop: self, adopting: descriptor, options: options, makeProtocol: makeProtocol)
+        return try started(server, options)
     }
 
     /// Listens at several hosts, which may be names.
@@ -38,47 +69,60 @@ extension Loop {
         makeProtocol: @escaping () -> any LoopStreamProtocol,
         completion: @escaping (Result<LoopServer, LoopError>) -> Void
     ) {
+        _ = beginServer(hosts, port, options, makeProtocol, completion)
+    }
+
+    /// Listens at several hosts, which may be names.
+    ///
+    /// As ``createServer(hosts:port:options:makeProtocol:completion:)``.
+    ///
+    /// - Throws: ``LoopError``, as the form with one host; `CancellationError` when the task is
+    ///   cancelled, and nothing listens then.
+    public func createServer(
+        hosts: [String], port: Int, options: LoopServerOptions = LoopServerOptions(),
+        makeProtocol: @escaping () -> any LoopStreamProtocol
+    ) async throws -> LoopServer {
+        try await completion(
+            { done in
+                let lookUps = beginServer(hosts, port, options, makeProtocol, done)
+                return { lookUps.cancel() }
+            }, drop: { $0.close() })
+    }
+
+    private func beginServer(
+        _ hosts: [String], _ port: Int, _ options: LoopServerOptions,
+        _ makeProtocol: @escaping () -> any LoopStreamProtocol,
+        _ completion: @escaping (Result<LoopServer, LoopError>) -> Void
+    ) -> LookUps {
         checkThread("createServer", instead: "handle.callSoonThreadSafe")
         let queries = (hosts.isEmpty ? [""] : hosts).map {
-            Resolver.Query(host: $0, port: port, isPassive: true)
+            Resolver.Query(host: $0, port: port, isPassive: true, family: options.family)
         }
-        resolveAll(queries[...], found: []) { [self] result in
-            let server = result.flatMap { addresses in
+        let lookUps = LookUps(queries, on: self) { [self] result in
+            let server = result.flatMap { found in
                 Result { () throws(LoopError) in
-                    guard !isClosed else { throw LoopError(.closed, operation: "createServer") }
-                    return try makeServer(addresses, options, makeProtocol)
+                    try makeServer(found.flatMap { $0 }, options, makeProtocol)
                 }
             }
             callSoon { completion(server) }
         }
-    }
-
-    /// Connects to `host`, a number or a name, and serves the connection with the protocol object
-    /// from `makeProtocol`.
-    ///
-    /// The addresses of a name are tried in order. `completion` is called on the loop's thread, in
-    /// a later iteration, after ``LoopStreamProtocol/connectionMade(_:)`` has returned.
-    ///
-    /// - Returns: A handle with which it can be cancelled.
-    @discardableResult
-    public func createConnection(
-        host: String, port: Int, options: LoopConnectionOptions = LoopConnectionOptions(),
-        makeProtocol: @escaping () -> any LoopStreamProtocol,
-        completion: @escaping (LoopConnecting.Outcome) -> Void = { _ in }
-    ) -> LoopConnecting {
-        checkThread("createConnection", instead: "handle.callSoonThreadSafe")
-        let connecting = LoopConnecting(
-            loop: self, options: options, makeProtocol: makeProtocol, completion: completion)
-        connecting.begin(Resolver.Query(host: host, port: port, isPassive: false))
-        return connecting
+        lookUps.begin()
+        return lookUps
     }
 
     private func makeServer(
         _ addresses: [LoopAddress], _ options: LoopServerOptions,
         _ makeProtocol: @escaping () -> any LoopStreamProtocol
     ) throws(LoopError) -> LoopServer {
+        guard !isClosed else { throw LoopError(.closed, operation: "createServer") }
         let server = try LoopServer(
             loop: self, addresses: addresses, options: options, makeProtocol: makeProtocol)
+        return try started(server, options)
+    }
+
+    private func started(
+        _ server: LoopServer, _ options: LoopServerOptions
+    ) throws(LoopError) -> LoopServer {
         guard options.startsServing else { return server }
         do throws(LoopError) {
             try server.start()
@@ -89,28 +133,93 @@ extension Loop {
         return server
     }
 
-    /// Resolves one after the other; most lists have one entry.
-    private func resolveAll(
-        _ queries: ArraySlice<Resolver.Query>, found: [LoopAddress],
-        then: @escaping (Result<[LoopAddress], LoopError>) -> Void
-    ) {
-        guard let query = queries.first else { return then(.success(found)) }
-        let next: (Result<[LoopAddress], LoopError>) -> Void = { [self] result in
-            switch result {
-            case .success(let addresses):
-                let fresh = addresses.filter { !found.contains($0) }
-                resolveAll(queries.dropFirst(), found: found + fresh, then: then)
-            case .failure(let error): then(.failure(error))
-            }
-        }
-        do throws(LoopError) {
-            if let addresses = try Resolver.resolveNumeric(query) {
-                next(.success(addresses))
-            } else {
-                _ = try Resolver.resolve(query, on: self, then: next)
-            }
-        } catch {
-            then(.failure(error))
-        }
+    // MARK: Clients
+
+    /// Connects to `host`, a number or a name, and serves the connection with the protocol object
+    /// from `makeProtocol`.
+    ///
+    /// The addresses of a name are tried as RFC 8305 says, see
+    /// ``LoopConnectionOptions/happyEyeballsDelay``. `completion` is called on the loop's thread,
+    /// in a later iteration, after ``LoopStreamProtocol/connectionMade(_:)`` has returned. When
+    /// every address failed, its error has that of each in ``LoopError/causes``.
+    ///
+    /// - Returns: A handle with which it can be cancelled.
+    @discardableResult
+    public func createConnection(
+        host: String, port: Int, options: LoopConnectionOptions = LoopConnectionOptions(),
+        makeProtocol: @escaping () -> any LoopStreamProtocol,
+        completion: @escaping (LoopConnecting.Outcome) -> Void = { _ in }
+    ) -> LoopConnecting {
+        beginConnection(.host(host, port: port), options, makeProtocol, completion)
+    }
+
+    /// Connects to one of `addresses`, and serves the connection with the protocol object from
+    /// `makeProtocol`.
+    ///
+    /// As ``createConnection(host:port:options:makeProtocol:completion:)``.
+    @discardableResult
+    public func createConnection(
+        addresses: [LoopAddress], options: LoopConnectionOptions = LoopConnectionOptions(),
+        makeProtocol: @escaping () -> any LoopStreamProtocol,
+        completion: @escaping (LoopConnecting.Outcome) -> Void = { _ in }
+    ) -> LoopConnecting {
+        beginConnection(.addresses(addresses), options, makeProtocol, completion)
+    }
+
+    private func beginConnection(
+        _ target: LoopConnecting.Target, _ options: LoopConnectionOptions,
+        _ makeProtocol: @escaping () -> any LoopStreamProtocol,
+        _ completion: @escaping (LoopConnecting.Outcome) -> Void
+    ) -> LoopConnecting {
+        checkThread("createConnection", instead: "handle.callSoonThreadSafe")
+        let connecting = LoopConnecting(
+            loop: self, options: options, makeProtocol: makeProtocol, completion: completion)
+        connecting.begin(target)
+        return connecting
+    }
+
+    /// Connects to `host`, a number or a name, and serves the connection with the protocol object
+    /// from `makeProtocol`.
+    ///
+    /// As ``createConnection(host:port:options:makeProtocol:completion:)``.
+    ///
+    /// - Throws: ``LoopError`` when no address could be connected to; `CancellationError` when the
+    ///   task is cancelled, and nothing is open then.
+    public func createConnection<Proto: LoopStreamProtocol>(
+        host: String, port: Int, options: LoopConnectionOptions = LoopConnectionOptions(),
+        makeProtocol: @escaping () -> Proto
+    ) async throws -> (transport: LoopTransport, protocol: Proto) {
+        try await connection(.host(host, port: port), options, makeProtocol)
+    }
+
+    /// Connects to one of `addresses`, and serves the connection with the protocol object from
+    /// `makeProtocol`.
+    ///
+    /// As ``createConnection(host:port:options:makeProtocol:)``.
+    public func createConnection<Proto: LoopStreamProtocol>(
+        addresses: [LoopAddress], options: LoopConnectionOptions = LoopConnectionOptions(),
+        makeProtocol: @escaping () -> Proto
+    ) async throws -> (transport: LoopTransport, protocol: Proto) {
+        try await connection(.addresses(addresses), options, makeProtocol)
+    }
+
+    private func connection<Proto: LoopStreamProtocol>(
+        _ target: LoopConnecting.Target, _ options: LoopConnectionOptions,
+        _ makeProtocol: @escaping () -> Proto
+    ) async throws -> (transport: LoopTransport, protocol: Proto) {
+        var made: Proto?
+        let transport = try await completion(
+            { done in
+                let connecting = beginConnection(
+                    target, options,
+                    {
+                        let proto = makeProtocol()
+                        made = proto
+                        return proto
+                    }, done)
+                return { connecting.cancel() }
+            }, drop: { $0.abort() })
+        guard let made else { throw CancellationError() }
+        return (transport, made)
     }
 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Glibc
 public import GyreCore
 
 /// A connection that is being made: the handle that `createConnection` returns.
@@ -13,14 +12,19 @@ public final class LoopConnecting {
     private var makeProtocol: (() -> any LoopStreamProtocol)?
     private var completion: ((Outcome) -> Void)?
 
-    private var remaining: [LoopAddress] = []
+    /// Held by the loop while it is under way.
+    private weak var lookUps: LookUps?
+    private var remaining: ArraySlice<LoopAddress> = []
+    /// The addresses to connect from; nil leaves it to the system.
+    private var locals: [LoopAddress]?
+    private var running: [ConnectAttempt] = []
     private var failures: [LoopError] = []
-    private var lookUp: UInt64?
-    private var fd: CInt = -1
-    private var resource: Int32 = -1
-    private var connectID = OperationID.none
-    /// The address that is connected to: the kernel reads it until the operation ends.
-    private var address: UnsafeMutablePointer<sockaddr_storage>?
+    private var nextAttempt: LoopTimer?
+    private var limit: LoopTimer?
+    /// Why it was given up.
+    private var reason: LoopError?
+    /// The outcome is decided, and the completion will be told.
+    private var isDecided = false
 
     init(
         loop: Loop, options: LoopConnectionOptions,
@@ -33,7 +37,7 @@ public final class LoopConnecting {
         self.completion = completion
     }
 
-    deinit { address?.deallocate() }
+    // MARK: Giving up
 
     /// Gives up.
     ///
@@ -41,129 +45,184 @@ public final class LoopConnecting {
     /// the socket closed. Does nothing when the connection was made, or failed.
     public func cancel() {
         loop.checkThread("cancel", instead: "handle.callSoonThreadSafe")
-        guard completion != nil else { return }
-        remaining = []
-        failures = [LoopError(.cancelled, operation: "connect")]
-        if let lookUp {
-            self.lookUp = nil
-            loop.forget(lookUp)
-            finishLater(.failure(failures[0]))
-        } else if connectID != .none {
-            loop.cancel(connectID)
-        }
+        giveUp(LoopError(.cancelled, operation: "connect"))
     }
 
-    func begin(_ query: Resolver.Query) {
-        do throws(LoopError) {
-            if let addresses = try Resolver.resolveNumeric(query) {
-                return begin(addresses)
-            }
-            lookUp = try Resolver.resolve(query, on: loop) { [self] result in
-                lookUp = nil
-                switch result {
-                case .success(let addresses): begin(addresses)
-                case .failure(let error): finishLater(.failure(error))
-                }
-            }
-        } catch {
+    private func giveUp(_ error: LoopError) {
+        guard reason == nil, !isDecided else { return }
+        reason = error
+        remaining = []
+        nextAttempt?.cancel()
+        limit?.cancel()
+        if let lookUps {
+            self.lookUps = nil
+            lookUps.cancel()
             finishLater(.failure(error))
         }
+        for attempt in running { attempt.cancel() }
     }
 
-    private func begin(_ addresses: [LoopAddress]) {
-        remaining = addresses
+    private func timeOut(_ timeout: Duration) {
+        var detail = "the limit was \(timeout)"
+        if !failures.isEmpty { detail += "; \(list(failures))" }
+        giveUp(LoopError(.timedOut, operation: "connect", detail: detail, causes: failures))
+    }
+
+    // MARK: Names
+
+    /// Where to connect to.
+    enum Target {
+        case host(String, port: Int)
+        case addresses([LoopAddress])
+    }
+
+    func begin(_ target: Target) {
+        if let timeout = options.timeout {
+            limit = loop.callLaterPlainly(timeout) { [self] in timeOut(timeout) }
+        }
+        var queries: [Resolver.Query] = []
+        if case .host(let host, let port) = target {
+            queries = [
+                Resolver.Query(host: host, port: port, isPassive: false, family: options.family)
+            ]
+        }
+        if options.localHost != nil || options.localPort != 0 {
+            queries.append(
+                Resolver.Query(host: options.localHost, port: options.localPort, isPassive: true))
+        }
+        let lookUps = LookUps(queries, on: loop) { [self] result in
+            self.lookUps = nil
+            switch result {
+            case .success(let found): connect(to: target, found)
+            case .failure(let error): finishLater(.failure(error))
+            }
+        }
+        self.lookUps = lookUps
+        lookUps.begin()
+    }
+
+    // MARK: Attempts
+
+    /// `found` are the addresses of the names, in the order of the queries.
+    private func connect(to target: Target, _ found: [[LoopAddress]]) {
+        var found = found[...]
+        let addresses =
+            switch target {
+            case .host: found.popFirst() ?? []
+            case .addresses(let addresses): addresses
+            }
+        let usual = options.happyEyeballsDelay == nil ? 0 : 1
+        remaining = interleaved(addresses, first: options.interleave ?? usual)[...]
+        locals = found.first
         connectToNext()
     }
 
+    /// Begins the next attempt that can be begun; fails when there is none, and none is under way.
     private func connectToNext() {
-        while !remaining.isEmpty {
-            let next = remaining.removeFirst()
+        while let next = remaining.popFirst() {
             do throws(LoopError) {
-                return try connect(to: next)
+                running.append(
+                    try ConnectAttempt(to: next, from: locals, options, owner: self, on: loop))
+                return scheduleNext()
             } catch {
                 failures.append(error)
             }
         }
-        finishLater(.failure(combinedFailure()))
+        if running.isEmpty { finishLater(.failure(combinedFailure())) }
     }
 
-    private func connect(to next: LoopAddress) throws(LoopError) {
-        let socket = try Socket.make(next, flags: loop.backend.socketFlags)
-        do throws(LoopError) {
-            try Socket.setStreamOptions(
-                on: socket, noDelay: options.noDelay, keepAlive: options.keepAlive,
-                congestionControl: options.congestionControl)
-        } catch {
-            Glibc.close(socket)
-            throw error
-        }
-        fd = socket
-        loop.claimDescriptor(fd)
-        resource = loop.register(self)
-        // SAFETY: freed in deinit; this object is held by the operation that the kernel reads it
-        // for, and changes it only when there is none.
-        let pointer = address ?? .allocate(capacity: 1)
-        pointer.initialize(to: next.storage)
-        address = pointer
-        let bytes = UnsafeRawBufferPointer(start: pointer, count: Int(next.length))
-        connectID = loop.submitConnect(to: bytes, on: fd, target: self)
+    private func scheduleNext() {
+        guard let delay = options.happyEyeballsDelay, !remaining.isEmpty else { return }
+        nextAttempt = loop.callLaterPlainly(delay) { [self] in connectToNext() }
     }
+
+    func attemptEnded(_ attempt: ConnectAttempt, _ result: CInt) {
+        running.removeAll { $0 === attempt }
+        if let reason {
+            attempt.close()
+            if running.isEmpty, !isDecided { finish(.failure(reason)) }
+            return
+        }
+        guard !isDecided, let makeProtocol else { return attempt.close() }
+        guard result == 0 else {
+            attempt.close()
+            failures.append(
+                LoopError(errno: -result, operation: "connect", detail: attempt.peer.description))
+            nextAttempt?.cancel()
+            return connectToNext()
+        }
+        isDecided = true
+        remaining = []
+        nextAttempt?.cancel()
+        for other in running { other.cancel() }
+        let transport = LoopTransport(
+            fd: attempt.takeDescriptor(), loop: loop, proto: makeProtocol(), server: nil)
+        transport.begin()
+        finish(.success(transport))
+    }
+
+    // MARK: The end
 
     private func combinedFailure() -> LoopError {
         guard failures.count != 1, let last = failures.last else {
             return failures.first
                 ?? LoopError(.nameNotResolved, operation: "connect", detail: "no address")
         }
-        let all = failures.map(\.description).joined(separator: "; ")
-        return LoopError(last.code, operation: "connect", errno: last.errno, detail: all)
+        return LoopError(
+            last.code, operation: "connect", errno: last.errno, detail: list(failures),
+            causes: failures)
+    }
+
+    private func list(_ errors: [LoopError]) -> String {
+        errors.map(\.description).joined(separator: "; ")
     }
 
     /// The completion is never called inside a call of the user's.
     private func finishLater(_ outcome: Outcome) {
+        isDecided = true
         loop.callSoonPlainly { [self] in finish(outcome) }
     }
 
     private func finish(_ outcome: Outcome) {
+        isDecided = true
+        limit?.cancel()
         makeProtocol = nil
         let completion = completion.take()
         completion?(outcome)
     }
-}
 
-extension LoopConnecting: OperationTarget, LoopResource {
-    package func operationCompleted(_ completion: Completion) {
-        connectID = .none
-        loop.unregister(resource)
-        let isCancelled = failures.first?.code == .cancelled
-        guard completion.result == 0, !isCancelled, let makeProtocol else {
-            let peer = address.flatMap { LoopAddress(storage: $0.pointee, length: length($0)) }
-            loop.closeDescriptor(fd)
-            fd = -1
-            if !isCancelled {
-                failures.append(
-                    LoopError(
-                        errno: -completion.result, operation: "connect", detail: peer?.description))
-            }
-            return connectToNext()
-        }
-        let transport = LoopTransport(fd: fd, loop: loop, proto: makeProtocol(), server: nil)
-        fd = -1
-        transport.begin()
-        finish(.success(transport))
-    }
-
-    private func length(_ address: UnsafePointer<sockaddr_storage>) -> socklen_t {
-        let isIPv6 = address.pointee.ss_family == AF_INET6
-        return socklen_t(
-            isIPv6 ? MemoryLayout<sockaddr_in6>.size : MemoryLayout<sockaddr_in>.size)
-    }
-
-    package func loopDidClose() {
-        if fd >= 0 { loop.closeDescriptor(fd) }
-        fd = -1
+    func loopDidClose() {
+        running = []
         makeProtocol = nil
         completion = nil
     }
+}
+
+/// `addresses` in the order in which RFC 8305 tries them: `first` of the first family, then one of
+/// each family in turn.
+///
+/// With 0 the order stays.
+package func interleaved(_ addresses: [LoopAddress], first: Int) -> [LoopAddress] {
+    guard first > 0, let family = addresses.first?.family else { return addresses }
+    var families: [(family: CInt, addresses: ArraySlice<LoopAddress>)] = []
+    for address in addresses {
+        if let index = families.firstIndex(where: { $0.family == address.family }) {
+            families[index].addresses.append(address)
+        } else {
+            families.append((address.family, [address]))
+        }
+    }
+    var order: [LoopAddress] = []
+    if let index = families.firstIndex(where: { $0.family == family }) {
+        order += families[index].addresses.prefix(first - 1)
+        families[index].addresses = families[index].addresses.dropFirst(first - 1)
+    }
+    while order.count < addresses.count {
+        for index in families.indices {
+            if let next = families[index].addresses.popFirst() { order.append(next) }
+        }
+    }
+    return order
 }
 
 @available(*, unavailable)

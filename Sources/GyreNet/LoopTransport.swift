@@ -55,15 +55,17 @@ public final class LoopTransport {
     var lowMark = 16 << 10
     var receiveID = OperationID.none
     private var resource: Int32 = -1
-    private var server: LoopServer?
+    private(set) var owner: (any ConnectionOwner)?
     private var lossError: (any Error)?
 
     /// Takes over `fd`.
-    init(fd: CInt, loop: Loop, proto: any LoopStreamProtocol, server: LoopServer?) {
+    init(
+        fd: CInt, loop: Loop, proto: any LoopStreamProtocol, server: (any ConnectionOwner)?
+    ) {
         self.fd = fd
         self.loop = loop
         self.proto = proto
-        self.server = server
+        owner = server
         loop.claimDescriptor(fd)
         resource = loop.register(self)
     }
@@ -234,8 +236,7 @@ public final class LoopTransport {
         release()
         let error = lossError
         loop.measure("connectionLost of \(type(of: proto))") { proto.connectionLost(error) }
-        server?.connectionEnded()
-        server = nil
+        owner.take()?.connectionEnded()
     }
 
     /// Gives back what is the system's, and lets go of the protocol object.
@@ -289,8 +290,8 @@ extension LoopTransport: OperationTarget, LoopResource {
 
     package func loopDidClose() {
         state.formUnion([.closing, .ending, .lost])
-        server = nil
         release()
+        owner.take()?.connectionEnded()
     }
 }
 

@@ -94,56 +94,18 @@ func makeServer(
     on loop: Loop, host: String?, port: Int, options: LoopServerOptions,
     makeProtocol: @escaping () -> any LoopStreamProtocol
 ) async throws -> LoopServer {
-    let made = LoopFuture<Void>(on: loop)
-    var outcome: Result<LoopServer, LoopError>?
-    let hosts = host.map { [$0] } ?? []
-    loop.createServer(
-        hosts: hosts, port: port, options: options, makeProtocol: makeProtocol,
-        completion: {
-            outcome = $0
-            // Nobody waits any more: it must not go on listening.
-            if made.isDone, case .success(let server) = $0 { server.close() }
-            made.cancelOrSucceed()
-        })
-    do {
-        try await made.value
-    } catch {
-        // It was made, and the task cancelled before it went on.
-        if case .success(let server) = outcome { server.close() }
-        throw error
-    }
-    guard let outcome else { throw CancellationError() }
-    return try outcome.get()
+    try await loop.createServer(
+        hosts: host.map { [$0] } ?? [], port: port, options: options, makeProtocol: makeProtocol)
 }
 
 /// Connects, and cancelling the task leaves no connection behind.
 func connect(
     on loop: Loop, _ host: String, _ port: Int, _ limit: Int, _ options: LoopConnectionOptions
 ) async throws -> ConnectionCore {
-    let made = LoopFuture<Void>(on: loop)
-    let core = ConnectionCore(on: loop, limit: limit) { _ in }
-    var failure: LoopError?
-    let connecting = loop.createConnection(
-        host: host, port: port, options: options, makeProtocol: { core },
-        completion: { outcome in
-            if case .failure(let error) = outcome { failure = error }
-            made.cancelOrSucceed()
-        })
-    do {
-        try await made.value
-    } catch {
-        connecting.cancel()
-        // It may have been made just before.
-        core.abort()
-        throw error
-    }
-    if let failure { throw failure }
-    return core
-}
-
-extension LoopFuture<Void> {
-    /// Ends it, unless it was cancelled meanwhile.
-    fileprivate func cancelOrSucceed() { if !isDone { try? setResult(()) } }
+    try await loop.createConnection(
+        host: host, port: port, options: options,
+        makeProtocol: { ConnectionCore(on: loop, limit: limit) { _ in } }
+    ).protocol
 }
 
 /// The handlers of a server that run.

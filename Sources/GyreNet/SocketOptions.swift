@@ -21,6 +21,8 @@ public struct LoopServerOptions: Sendable {
     public var keepAlive = false
     /// The congestion control, such as `cubic`; nil for the system's.
     public var congestionControl: String?
+    /// The family of the addresses that a host stands for, any unless set.
+    public var family = LoopAddressInfo.Family.any
     /// Accepts from the start.
     ///
     /// With false, ``LoopServer/start()`` begins.
@@ -38,6 +40,26 @@ public struct LoopConnectionOptions: Sendable {
     public var keepAlive = false
     /// The congestion control, such as `cubic`; nil for the system's.
     public var congestionControl: String?
+    /// The family of the addresses that are tried, any unless set.
+    public var family = LoopAddressInfo.Family.any
+
+    /// How long it may take in all, the look-up of the name included; nil is no limit.
+    public var timeout: Duration?
+    /// The host of this machine to connect from, a number or a name; nil leaves it to the system.
+    public var localHost: String?
+    /// The port to connect from; 0 leaves it to the system.
+    public var localPort = 0
+
+    /// How long one address is tried before the next is tried beside it, as RFC 8305 ("happy
+    /// eyeballs") says; the first that is connected wins.
+    ///
+    /// 250 milliseconds unless set. With nil the next is tried when the one before has failed.
+    public var happyEyeballsDelay: Duration? = .milliseconds(250)
+    /// How many addresses of the first family are tried before families take turns.
+    ///
+    /// 0 leaves the order as the look-up gave it. Unless set it is 1, or 0 without
+    /// ``happyEyeballsDelay``.
+    public var interleave: Int?
 
     /// The defaults.
     public init() {}
@@ -51,6 +73,30 @@ enum Socket {
             throw LoopError(errno: errno, operation: "socket", detail: address.description)
         }
         return fd
+    }
+
+    /// Throws unless `fd` is a socket for connections.
+    static func checkStream(_ fd: CInt) throws(LoopError) {
+        var kind: CInt = 0
+        var length = socklen_t(MemoryLayout<CInt>.size)
+        guard getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &length) == 0 else {
+            throw LoopError(errno: errno, operation: "getsockopt", detail: "descriptor \(fd)")
+        }
+        guard kind == CInt(SOCK_STREAM.rawValue) else {
+            throw LoopError(
+                .invalidArgument, operation: "createServer",
+                detail: "descriptor \(fd) is no socket for connections")
+        }
+    }
+
+    /// Prepares a socket of others for the loop, which wants `flags`.
+    static func adopt(_ fd: CInt, flags: CInt) throws(LoopError) {
+        let status = fcntl(fd, F_GETFL)
+        let isNonBlocking = flags & CInt(SOCK_NONBLOCK.rawValue) != 0
+        let wanted = isNonBlocking ? status | O_NONBLOCK : status & ~O_NONBLOCK
+        guard status >= 0, fcntl(fd, F_SETFL, wanted) == 0,
+            fcntl(fd, F_SETFD, FD_CLOEXEC) == 0
+        else { throw LoopError(errno: errno, operation: "fcntl", detail: "descriptor \(fd)") }
     }
 
     static func set(

@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import GyreCore
+package import GyreCore
 
 /// An object of a loop's thread, held by what goes to any thread.
 ///
 /// Locks and queues are `Sendable` and change all the time: what changes stands in here, and every
 /// use checks the thread.
-struct LoopBound<Object: AnyObject>: @unchecked Sendable {
+package struct LoopBound<Object: AnyObject>: @unchecked Sendable {
     // SAFETY: `stored` is handed out on the thread that owns the loop only, which is checked. The
     // last release may come on another thread, when nobody else can reach it any more.
 
-    let handle: LoopHandle
+    package let handle: LoopHandle
     private let stored: Object
 
-    init(_ object: Object, on handle: LoopHandle) {
+    package init(_ object: Object, on handle: LoopHandle) {
         self.handle = handle
         stored = object
     }
 
     /// The object; traps on another thread than the loop's.
     @inline(__always)
-    var object: Object {
+    package var object: Object {
         if !handle.isOwnedByThisThread {
-            trap("a lock or queue was used on another thread than its loop's")
+            trap("an object of a loop was used on another thread than its loop's")
         }
         return stored
     }
@@ -50,7 +50,7 @@ struct LoopBound<Object: AnyObject>: @unchecked Sendable {
     }
 
     /// Runs `body` on the loop: now, or soon when the caller is on another thread.
-    func soon(_ body: @escaping @Sendable (Object) -> Void) {
+    package func soon(_ body: @escaping @Sendable (Object) -> Void) {
         if handle.isOwnedByThisThread {
             body(stored)
         } else {

@@ -47,6 +47,8 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         case streamReaders
         /// Writing to streams.
         case streamWriters
+        /// Names and addresses.
+        case names
     }
 
     /// Says the behaviour, as `callSoonRunsInOrderEachOnce`.
@@ -114,5 +116,6 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         Connections.behaviours,
         StreamReaders.behaviours,
         StreamWriters.behaviours,
+        Names.behaviours,
     ].flatMap { $0 }
 }

@@ -35,7 +35,7 @@ enum Servers {
             Behaviour(
                 "withoutDescriptorsAServerBacksOffAndRecovers", [], .servers, isProcessWide: true,
                 withoutDescriptorsAServerBacksOffAndRecovers),
-        ] + connecting + closingInTraffic
+        ] + connecting + connectingFar + servingSockets + closingInTraffic
 
     // MARK: Closing
 

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+import GyreCore
+
+/// One socket that is being connected to one address.
+final class ConnectAttempt: OperationTarget, LoopResource {
+    private let loop: Loop
+    let peer: LoopAddress
+    private var fd: CInt
+    private var resource: Int32 = -1
+    private var connectID = OperationID.none
+    /// The address that is connected to: the kernel reads it until the operation ends.
+    private let address: UnsafeMutablePointer<sockaddr_storage>
+    private var owner: LoopConnecting?
+
+    /// Begins to connect to `peer`, from one of `locals` where it matters.
+    ///
+    /// `owner` is told how it ended, in a later iteration.
+    init(
+        to peer: LoopAddress, from locals: [LoopAddress]?, _ options: LoopConnectionOptions,
+        owner: LoopConnecting, on loop: Loop
+    ) throws(LoopError) {
+        self.loop = loop
+        self.peer = peer
+        self.owner = owner
+        let socket = try Socket.make(peer, flags: loop.backend.socketFlags)
+        do throws(LoopError) {
+            try Socket.setStreamOptions(
+                on: socket, noDelay: options.noDelay, keepAlive: options.keepAlive,
+                congestionControl: options.congestionControl)
+            if let locals { try Self.bind(socket, for: peer, to: locals) }
+        } catch {
+            Glibc.close(socket)
+            throw error
+        }
+        fd = socket
+        // SAFETY: freed in deinit; the operation holds this object for as long as the kernel reads
+        // the address.
+        address = .allocate(capacity: 1)
+        address.initialize(to: peer.storage)
+        loop.claimDescriptor(fd)
+        resource = loop.register(self)
+        let bytes = UnsafeRawBufferPointer(start: address, count: Int(peer.length))
+        connectID = loop.submitConnect(to: bytes, on: fd, target: self)
+    }
+
+    deinit { address.deallocate() }
+
+    private static func bind(
+        _ socket: CInt, for peer: LoopAddress, to locals: [LoopAddress]
+    ) throws(LoopError) {
+        var failure = LoopError(
+            .addressNotAvailable, operation: "bind",
+            detail: "no local address is of the family of \(peer)")
+        for local in locals where local.family == peer.family {
+            guard local.withSocketAddress({ Glibc.bind(socket, $0, $1) }) != 0 else { return }
+            failure = LoopError(errno: errno, operation: "bind", detail: local.description)
+        }
+        throw failure
+    }
+
+    func cancel() { loop.cancel(connectID) }
+
+    func operationCompleted(_ completion: Completion) {
+        connectID = .none
+        loop.unregister(resource)
+        let owner = owner.take()
+        guard let owner else { return close() }
+        owner.attemptEnded(self, completion.result)
+    }
+
+    /// Hands the socket over.
+    func takeDescriptor() -> CInt {
+        defer { fd = -1 }
+        return fd
+    }
+
+    /// Closes the socket, unless it was handed over.
+    ///
+    /// Nothing is under way on it.
+    func close() {
+        if fd >= 0 { loop.closeDescriptor(fd) }
+        fd = -1
+    }
+
+    func loopDidClose() {
+        close()
+        owner.take()?.loopDidClose()
+    }
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+import GyreCore
+
+/// One listening socket.
+final class Listener: OperationTarget, LoopResource {
+    /// How long to wait when no descriptor is left, doubled up to the maximum.
+    private static let pauseMinimum = Duration.milliseconds(50)
+    private static let pauseMaximum = Duration.seconds(1)
+    /// How many connections in a row may fail with errors of their own before it is taken for more
+    /// than that.
+    private static let strayErrorsMax = 16
+
+    private let loop: Loop
+    private(set) var fd: CInt
+    private var resource: Int32 = -1
+    private var acceptID = OperationID.none
+    private var pause: Duration?
+    private var retry: LoopTimer?
+    private var strayErrors = 0
+    private var isClosed = false
+    var server: LoopServer?
+
+    /// A socket that is bound to `address`.
+    init(_ address: LoopAddress, _ options: LoopServerOptions, _ loop: Loop) throws(LoopError) {
+        self.loop = loop
+        fd = try Socket.make(address, flags: loop.backend.socketFlags)
+        do throws(LoopError) {
+            try Self.prepare(fd, address, options)
+        } catch {
+            Glibc.close(fd)
+            throw error
+        }
+        loop.claimDescriptor(fd)
+        resource = loop.register(self)
+    }
+
+    /// Takes over a bound socket of others, and lets it listen unless that is for later.
+    ///
+    /// When it throws, the socket stays theirs.
+    init(
+        adopting fd: CInt, _ options: LoopServerOptions, _ loop: Loop
+    ) throws(LoopError) {
+        self.loop = loop
+        self.fd = fd
+        try Socket.checkStream(fd)
+        if options.startsServing { try listen(backlog: options.backlog) }
+        try Socket.adopt(fd, flags: loop.backend.socketFlags)
+        loop.claimDescriptor(fd)
+        resource = loop.register(self)
+    }
+
+    private static func prepare(
+        _ fd: CInt, _ address: LoopAddress, _ options: LoopServerOptions
+    ) throws(LoopError) {
+        let isInternet = address.family == AF_INET || address.family == AF_INET6
+        if isInternet { try prepareInternet(fd, address, options) }
+        guard address.withSocketAddress({ bind(fd, $0, $1) }) == 0 else {
+            throw LoopError(errno: errno, operation: "bind", detail: address.description)
+        }
+    }
+
+    private static func prepareInternet(
+        _ fd: CInt, _ address: LoopAddress, _ options: LoopServerOptions
+    ) throws(LoopError) {
+        if options.reuseAddress {
+            try Socket.set(SOL_SOCKET, SO_REUSEADDR, 1, on: fd, "SO_REUSEADDR")
+        }
+        if options.reusePort {
+            try Socket.set(SOL_SOCKET, SO_REUSEPORT, 1, on: fd, "SO_REUSEPORT")
+        }
+        // Otherwise the IPv6 socket takes the IPv4 port too, and binding both addresses fails.
+        if address.family == AF_INET6 {
+            try Socket.set(CInt(IPPROTO_IPV6), IPV6_V6ONLY, 1, on: fd, "IPV6_V6ONLY")
+        }
+        try Socket.setStreamOptions(
+            on: fd, noDelay: options.noDelay, keepAlive: options.keepAlive,
+            congestionControl: options.congestionControl)
+    }
+
+    // MARK: Accepting
+
+    func listen(backlog: Int) throws(LoopError) {
+        guard Glibc.listen(fd, CInt(clamping: backlog)) == 0 else {
+            throw LoopError(
+                errno: errno, operation: "listen",
+                detail: Socket.localAddress(of: fd)?.description)
+        }
+    }
+
+    func accept() {
+        retry = nil
+        guard !isClosed, acceptID == .none else { return }
+        acceptID = loop.submitAccept(on: fd, target: self)
+    }
+
+    func operationCompleted(_ completion: Completion) {
+        if !completion.more { acceptID = .none }
+        if completion.result >= 0 {
+            pause = nil
+            strayErrors = 0
+            guard let server, !isClosed else {
+                Glibc.close(completion.result)
+                return
+            }
+            return server.accepted(completion.result)
+        }
+        guard !isClosed else { return closeDescriptor() }
+        switch -completion.result {
+        case EMFILE, ENFILE, ENOBUFS, ENOMEM: backOff(errno: -completion.result)
+        case EBADF, EINVAL, ENOTSOCK, EOPNOTSUPP:
+            loop.handle(
+                thrown: LoopError(errno: -completion.result, operation: "accept"),
+                message: "A server cannot accept any more")
+        case let number:
+            // An error of the one connection that was to be accepted, accept(2); not of ours.
+            strayErrors += 1
+            guard strayErrors < Self.strayErrorsMax else { return backOff(errno: number) }
+            loop.callSoonPlainly { [self] in accept() }
+        }
+    }
+
+    /// Nothing can be accepted until somebody else gives something back.
+    ///
+    /// The connections wait in the kernel; trying again and again would only burn time.
+    private func backOff(errno number: CInt) {
+        if pause == nil {
+            loop.handle(
+                thrown: LoopError(errno: number, operation: "accept"),
+                message: "A server cannot accept connections for now and tries again")
+        }
+        let next = min(pause.map { $0 * 2 } ?? Self.pauseMinimum, Self.pauseMaximum)
+        pause = next
+        retry = loop.callLaterPlainly(next) { [self] in accept() }
+    }
+
+    /// Tries again at once where it waits: a descriptor was given back.
+    func retryNow() {
+        guard let retry else { return }
+        retry.cancel()
+        accept()
+    }
+
+    // MARK: Closing
+
+    func close() {
+        guard !isClosed else { return }
+        isClosed = true
+        server = nil
+        retry?.cancel()
+        retry = nil
+        if acceptID == .none {
+            closeDescriptor()
+        } else {
+            // Refuses connections from now on; the descriptor goes when the accept has ended.
+            shutdown(fd, CInt(SHUT_RDWR))
+            loop.cancel(acceptID)
+        }
+    }
+
+    private func closeDescriptor() {
+        guard fd >= 0 else { return }
+        loop.closeDescriptor(fd)
+        fd = -1
+        loop.unregister(resource)
+    }
+
+    func loopDidClose() {
+        isClosed = true
+        server = nil
+        retry = nil
+        closeDescriptor()
+    }
+}
