@@ -34,9 +34,8 @@ final class CarriedCallback {
         let content = Content(body)
         self.content = content
         handle = loop.handle
-        let make = { [handle] in _ = Task(executorPreference: handle) { content.run() } }
         loop.keepNextJob()
-        if let withoutTask = loop.withoutTask { withoutTask(make) } else { make() }
+        _ = Task(executorPreference: handle) { content.run() }
         job = loop.takeKeptJob()
     }
 

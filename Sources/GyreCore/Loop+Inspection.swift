@@ -9,10 +9,6 @@ struct Inspection {
     var longestCallback: Duration?
     /// The task whose step runs, in debug mode.
     var taskOfStep: String?
-    /// The names of the tasks that run on the loop, by the identity of their task of Swift.
-    ///
-    /// Only of those that began in debug mode.
-    var taskNames: [UInt: String] = [:]
     var exceptionHandler: LoopExceptionHandler?
     var diagnosticSink: (String) -> Void = { text in
         var line = text + "\n"
@@ -68,18 +64,6 @@ extension Loop {
         if duration >= inspection.slowCallbackDuration {
             inspection.diagnosticSink("slow: \(name()) took \(duration)")
         }
-    }
-
-    /// Notes in debug mode that the step that runs is the first one of the task `name`.
-    package func beginTask(_ name: @autoclosure () -> String, identity: UInt) {
-        guard isDebug else { return }
-        inspection.taskOfStep = name()
-        inspection.taskNames[identity] = inspection.taskOfStep
-    }
-
-    /// The task has ended; its last step may still run.
-    package func endTask(identity: UInt) {
-        if !inspection.taskNames.isEmpty { inspection.taskNames[identity] = nil }
     }
 
     @inline(never)

@@ -40,12 +40,8 @@ public final class Loop {
     var watchers = Watchers()
     var signals: SignalWatcher?
     var resources = ResourceList()
-    /// What runs on the loop until it ends by itself: tasks.
-    package var tasks = ResourceList()
     /// Runs the steps of the program that have no other executor, where they come to this loop.
     package var programExecutor: (any ProgramExecutor)?
-    /// Runs its argument so that what that makes does not take itself for a part of a task.
-    package var withoutTask: ((() -> Void) -> Void)?
     /// Called when ``runForever()`` begins; what it returns is called when that ends.
     package var aroundRun: ((Loop) throws(LoopError) -> (() -> Void)?)?
     /// Where code runs that blocks.
@@ -308,7 +304,7 @@ public final class Loop {
 
     /// Says which tasks never ended.
     private func reportPending(to handler: (LoopExceptionContext) -> Void) {
-        for report in tasks.all.compactMap(\.pendingReport) { handler(report) }
+        for task in tasks { handler(task.pendingReport) }
     }
 
     private func tearDown() {
@@ -320,7 +316,6 @@ public final class Loop {
         signals = nil
         backend.close()
         resources.closeAll()
-        tasks.closeAll()
         operations.removeAll()
         // Exchanged, not overwritten: what they held is released at the end, too.
         var watched = Watchers()

@@ -163,7 +163,7 @@ extension Loop {
         defer { inspection.taskOfStep = outer }
         // SAFETY: the number tells jobs apart and is never followed. That of a task's step is the
         // task's.
-        inspection.taskOfStep = inspection.taskNames[unsafeBitCast(job.job, to: UInt.self)]
+        inspection.taskOfStep = taskName(unsafeBitCast(job.job, to: UInt.self))
         measure("a step of \(inspection.taskOfStep.map { "the task \($0)" } ?? "a Swift task")") {
             runUnmeasured(job)
         }

@@ -17,6 +17,8 @@ struct LoopState: ~Copyable {
 
     var ready = ReadyQueue()
     var timers = TimerHeap()
+    /// The tasks whose bodies have not ended.
+    var tasks = TaskTable()
     /// The inbox's other half: exchanged with it, so that taking mail moves nothing.
     var mail = RingBuffer<LoopHandle.Mail>()
     /// Timers of this iteration, earliest first, and how many of them had their turn.

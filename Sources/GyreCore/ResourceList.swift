@@ -4,24 +4,18 @@
 package protocol LoopResource: AnyObject {
     /// The loop closes: close the descriptor, drop references, call no protocol.
     func loopDidClose()
-    /// What is said of it when the loop closes while it is still there.
-    var pendingReport: LoopExceptionContext? { get }
 }
 
-extension LoopResource {
-    package var pendingReport: LoopExceptionContext? { nil }
-}
-
-/// What lives as long as it is at work: the open transports and servers of a loop, or its tasks.
+/// What lives as long as it is at work: the open transports and servers of a loop.
 ///
 /// It keeps them alive: a connection lives until it is closed, not until its last reference goes.
-package struct ResourceList {
+struct ResourceList {
     private var resources: [(any LoopResource)?] = []
     private var free: [Int32] = []
 
-    package var count: Int { resources.count - free.count }
+    var count: Int { resources.count - free.count }
 
-    package mutating func insert(_ resource: any LoopResource) -> Int32 {
+    mutating func insert(_ resource: any LoopResource) -> Int32 {
         if let index = free.popLast() {
             resources[Int(index)] = resource
             return index
@@ -31,13 +25,10 @@ package struct ResourceList {
     }
 
     /// Hands the resource back, so that the caller releases it when the list is consistent again.
-    package mutating func remove(_ index: Int32) -> (any LoopResource)? {
+    mutating func remove(_ index: Int32) -> (any LoopResource)? {
         free.append(index)
         return resources[Int(index)].take()
     }
-
-    /// All of them, in no particular order.
-    package var all: [any LoopResource] { resources.compactMap { $0 } }
 
     mutating func closeAll() {
         let open = resources

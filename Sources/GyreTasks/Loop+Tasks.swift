@@ -29,9 +29,9 @@ extension Loop {
             task.become(.cancelled, nil)
             return task
         }
-        task.state.register(on: self)
         if eager { keepNextJob() }
-        task.start(body)
+        task.state.identity = task.start(body, name: name)
+        addTask(task, identity: task.state.identity)
         if eager { runKeptJob() }
         return task
     }
@@ -43,16 +43,14 @@ extension Loop {
 
     /// The task whose body runs; nil in callbacks, and in child tasks that Swift made.
     public var currentTask: (any AnyLoopTask)? {
-        guard let future = CurrentTask.body?.future, future.handle == handle else { return nil }
-        return future as? any AnyLoopTask
+        guard handle.isOnLoop else { return nil }
+        return CurrentTask.body as? any AnyLoopTask
     }
 
     /// The tasks that did not end yet, in the order they were made.
     public var allTasks: [any AnyLoopTask] {
         checkThread("allTasks", instead: "handle.callSoonThreadSafe")
-        let states = tasks.all.compactMap { $0 as? TaskState }
-        return states.compactMap { $0.future as? any AnyLoopTask }
-            .sorted { $0.number < $1.number }
+        return tasks.compactMap { $0 as? any AnyLoopTask }.sorted { $0.number < $1.number }
     }
 
     // MARK: Running until something is done
@@ -105,7 +103,8 @@ extension LoopHandle {
     ) throws(LoopError) -> LoopTask<Value> {
         guard !isClosed else { throw LoopError(.closed, operation: "createTaskThreadSafe") }
         let task = LoopTask<Value>(on: self, name: name, file: file, line: line)
-        task.start(body)
+        // Its identity is noted on the loop's thread.
+        _ = task.start(body, name: name)
         return task
     }
 }

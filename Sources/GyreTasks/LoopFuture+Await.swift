@@ -15,7 +15,7 @@ extension LoopFuture {
     public final var value: Value {
         get async throws {
             guard handle.isOnLoop else { return try await valueFromOutside() }
-            if !isDone { try await suspend() }
+            if status == .pending { try await suspend() }
             return try result()
         }
     }
@@ -53,36 +53,68 @@ extension LoopFutureBase {
         try await done.value
     }
 
+    /// What a wait for a future begins with.
+    @usableFromInline
+    enum WaitStart {
+        /// The task is to suspend, see ``park(_:)``.
+        case suspends
+        /// It is one that Swift made, see ``suspendInChild()``.
+        case isInChild
+        /// A cancellation that came before has ended the future already.
+        case isDone
+    }
+
     /// Waits until the future is done, on the loop.
+    ///
+    /// In steps and inlined, so that the function that waits suspends by itself: every async call
+    /// between it and the suspension would look at the executor on the way back.
     ///
     /// - Throws: `CancellationError` when the task was cancelled after the future was done;
     ///   before, its cancellation is that of the future.
-    @usableFromInline
+    @inlinable
+    @inline(__always)
     final func suspend() async throws {
-        guard let scope = CurrentTask.body else { return await suspendInChild() }
-        try scope.beginWait(for: self)
-        // A cancellation that came before has ended the future already.
-        if status == .pending {
-            // SAFETY: a waiter is taken out of the list when it is told, so it is resumed once; and
-            // a future that is awaited is held by the task until then.
-            await withUnsafeContinuation { add(.continuation($0)) }
+        switch try startWait() {
+        case .isInChild: return await suspendInChild()
+        // SAFETY: a waiter is taken out of the list when it is told, so it is resumed once; and a
+        // future that is awaited is held by the task until then.
+        case .suspends: await withUnsafeContinuation { park($0) }
+        case .isDone: break
         }
-        try scope.endWait()
+        try endOwnWait()
     }
 
     /// Waits until the future is done, on the loop, as ``suspend()``.
     ///
     /// Leaves a cancellation of the task that comes after the future was done for its next wait.
     final func suspendUntilDone() async throws(LoopError) {
-        guard let scope = CurrentTask.body else { return await suspendInChild() }
-        try scope.beginWait(for: self)
+        switch try startWait() {
+        case .isInChild: return await suspendInChild()
         // SAFETY: as above.
-        if status == .pending { await withUnsafeContinuation { add(.continuation($0)) } }
-        scope.leaveWait()
+        case .suspends: await withUnsafeContinuation { park($0) }
+        case .isDone: break
+        }
+        CurrentTask.body?.leaveWait()
     }
 
+    @usableFromInline
+    final func startWait() throws(LoopError) -> WaitStart {
+        guard let task = CurrentTask.body else { return .isInChild }
+        try task.beginWait(for: self)
+        return status == .pending ? .suspends : .isDone
+    }
+
+    @usableFromInline
+    final func park(_ continuation: UnsafeContinuation<Void, Never>) {
+        add(.continuation(continuation))
+    }
+
+    @usableFromInline
+    final func endOwnWait() throws(CancellationError) { try CurrentTask.body?.endWait() }
+
     /// In a task of Swift, which learns from Swift that it is cancelled.
-    private func suspendInChild() async {
+    @usableFromInline
+    final func suspendInChild() async {
         await withTaskCancellationHandler {
             // SAFETY: as above.
             await withUnsafeContinuation { add(.continuation($0)) }

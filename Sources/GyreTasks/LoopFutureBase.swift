@@ -210,6 +210,32 @@ public class LoopFutureBase: LoopDelivery, CancellableWait, @unchecked Sendable 
         tellWaiters()
     }
 
+    // MARK: What a task is besides
+    //
+    // Here, so that a wait reaches the task without knowing its type. In a LoopTask only.
+
+    /// Announces that the body waits for `wait`, until ``leaveWait()`` or ``endWait()``.
+    ///
+    /// A cancellation that is pending cancels it at once.
+    func beginWait(for wait: any CancellableWait) throws(LoopError) {}
+
+    /// Ends a wait, and leaves a cancellation that came late for the next one.
+    func leaveWait() {}
+
+    /// Ends a wait.
+    ///
+    /// - Throws: `CancellationError` when the task was cancelled after what it waited for was done,
+    ///   and before it went on.
+    func endWait() throws(CancellationError) {}
+
+    /// Lets the next wait fail, if the task was cancelled: for who caught that, and had to.
+    func cancelNextWait() {}
+
+    /// How many calls of `cancel()` there were, less those of `uncancel()`.
+    var cancellations: Int { 0 }
+
+    var taskNumber: UInt64 { 0 }
+
     // MARK: For tasks that wait
 
     func cancelWait() -> Bool { cancel() }

@@ -11,45 +11,35 @@ public import GyreCore
 public final class LoopTask<Value: Sendable>: LoopFuture<Value>, @unchecked Sendable {
     // SAFETY: as for its superclass.
 
-    @usableFromInline let state: TaskState
+    @exclusivity(unchecked) @usableFromInline var state: TaskState
 
     @inlinable
     init(on handle: LoopHandle, name: String?, file: StaticString, line: UInt) {
-        let site = CallSite(file: file, line: line)
-        state = TaskState(name: name, site: site)
-        super.init(on: handle, site: site)
-        state.future = self
+        state = TaskState(name: name)
+        super.init(on: handle, site: CallSite(file: file, line: line))
     }
 
     // MARK: Running
 
     /// Starts the body in a later iteration.
+    ///
+    /// - Returns: Which task of Swift runs it.
     @inlinable
-    func start(_ body: sending @escaping () async throws -> Value) {
+    func start(_ body: sending @escaping () async throws -> Value, name: String?) -> UInt {
         // SAFETY: sent once, in a closure that is called once.
         nonisolated(unsafe) let body = body
-        // Bound here and not in the task: every async call there costs a look at the executor.
-        state.bind {
-            _ = Task(name: state.givenName, executorPreference: handle) {
-                guard self.state.begin() else { return self.end(CancellationError()) }
-                do {
-                    let value = try await body()
-                    self.state.end(nil)
-                    _ = self.succeed(value)
-                } catch {
-                    self.end(error)
-                }
+        let task = Task(name: name, executorPreference: handle) {
+            guard self.begin() else { return self.end(CancellationError()) }
+            do {
+                let value = try await body()
+                self.leave()
+                _ = self.succeed(value)
+            } catch {
+                self.end(error)
             }
         }
-    }
-
-    @usableFromInline
-    func end(_ error: any Error) {
-        state.end(error)
-        guard !isDone else { return }
-        if error is CancellationError { return become(.cancelled, nil) }
-        if error is any LoopFatalError { markErrorAsSeen() }
-        become(.failure, error)
+        // SAFETY: tells tasks apart, and is followed only while the body runs.
+        return unsafeBitCast(task, to: UInt.self)
     }
 
     // MARK: Cancelling
@@ -72,7 +62,7 @@ public final class LoopTask<Value: Sendable>: LoopFuture<Value>, @unchecked Send
     @discardableResult
     public func cancel(_ reason: String?) -> Bool {
         guard !isDone else { return false }
-        state.cancel(reason)
+        deliverCancellation(reason)
         return true
     }
 
@@ -83,15 +73,43 @@ public final class LoopTask<Value: Sendable>: LoopFuture<Value>, @unchecked Send
     @discardableResult
     public func uncancel() -> Int {
         checkThread()
-        return state.uncancel()
+        return takeCancellationBack()
     }
 
+    // MARK: For what the body waits for
+
     override var waitDescription: String { "task \(name)" }
+
+    override func beginWait(for wait: any CancellableWait) throws(LoopError) {
+        guard wait !== self else {
+            throw LoopError(
+                .invalidState, operation: "value", detail: "a task cannot wait for itself")
+        }
+        state.wait = wait
+        if state.isCancellationPending, wait.cancelWait() { state.isCancellationPending = false }
+    }
+
+    override func leaveWait() { state.wait = nil }
+
+    override func endWait() throws(CancellationError) {
+        state.wait = nil
+        guard state.isCancellationPending else { return }
+        state.isCancellationPending = false
+        throw CancellationError()
+    }
+
+    override func cancelNextWait() {
+        if state.requests > 0 { state.isCancellationPending = true }
+    }
+
+    override var cancellations: Int { state.requests }
+
+    override var taskNumber: UInt64 { state.number }
 }
 
 extension LoopTask: AnyLoopTask {
     /// The name that the task was given, or `Task-1` and so on.
-    public var name: String { state.name }
+    public var name: String { state.givenName ?? "Task-\(number)" }
     /// Tasks are numbered as they are made, from 1 on.
     public var number: UInt64 { state.number }
     /// The number of the task whose code made this one; 0 when it was none.

@@ -20,7 +20,7 @@ public func waitFor<Value: Sendable>(
         return try await future.value
     }
     let limit = FutureLimit(future)
-    let cancellationsBefore = CurrentTask.body?.requests
+    let cancellationsBefore = CurrentTask.body?.cancellations
     var timer: LoopTimer?
     if timeout > .zero {
         timer = loop.callLaterPlainly(timeout, file: file, line: line) { limit.expire() }
@@ -30,7 +30,7 @@ public func waitFor<Value: Sendable>(
     defer { timer?.cancel() }
     try await future.suspendUntilDone()
     if limit.hasExpired, future.isCancelled,
-        CurrentTask.body?.requests == cancellationsBefore
+        CurrentTask.body?.cancellations == cancellationsBefore
     {
         throw LoopError(.timedOut, operation: "waitFor", detail: "the limit was \(timeout)")
     }

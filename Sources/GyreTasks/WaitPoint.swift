@@ -20,7 +20,9 @@ package final class WaitPoint: CancellableWait, @unchecked Sendable {
 
     private let handle: LoopHandle
     @exclusivity(unchecked) private var state = State.free
-    @exclusivity(unchecked) private var scope: TaskState?
+    /// The task that waits; nil when that is one of Swift.
+    // SAFETY: its body, which has not ended, holds it.
+    @exclusivity(unchecked) private unowned(unsafe) var task: LoopFutureBase?
     /// What is waited for, in the list of tasks.
     package let waitDescription: String
 
@@ -55,8 +57,8 @@ package final class WaitPoint: CancellableWait, @unchecked Sendable {
     /// - Throws: ``LoopError`` when the task waits for itself.
     package func begin() throws(LoopError) {
         state = .engaged
-        scope = CurrentTask.body
-        if let scope { try scope.beginWait(for: self) }
+        task = CurrentTask.body
+        if let task { try task.beginWait(for: self) }
     }
 
     /// Whether the task is to suspend; it is not when it was cancelled before.
@@ -67,7 +69,7 @@ package final class WaitPoint: CancellableWait, @unchecked Sendable {
 
     /// Whether the task that waits is one that Swift made, which learns from Swift that it is
     /// cancelled: see ``parkInChild()``.
-    package var isInChild: Bool { scope == nil }
+    package var isInChild: Bool { task == nil }
 
     package func park(_ continuation: UnsafeContinuation<Void, Never>) {
         state = .waiting(continuation)
@@ -89,8 +91,9 @@ package final class WaitPoint: CancellableWait, @unchecked Sendable {
     package func end() throws(CancellationError) {
         let ended = state
         state = .free
-        let scope = scope.take()
-        try scope?.endWait()
+        let waited = task
+        task = nil
+        try waited?.endWait()
         if case .cancelled = ended { throw CancellationError() }
     }
 

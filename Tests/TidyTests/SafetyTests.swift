@@ -13,6 +13,7 @@ struct SafetyTests {
         "Sources/GyreCore/CarriedCallback.swift": 1,
         "Sources/GyreCore/Loop.swift": 2,
         "Sources/GyreCore/RingBuffer.swift": 1,
+        "Sources/GyreCore/TaskTable.swift": 4,
         "Sources/GyreDispatch/DispatchEmbedding.swift": 1,
         "Sources/GyreGlobalExecutor/GlobalExecutor.swift": 2,
         "Sources/GyreTasks/DelegatingFuture.swift": 1,
@@ -26,7 +27,6 @@ struct SafetyTests {
         "Sources/GyreTasks/TaskGroup.swift": 1,
         "Sources/GyreTasks/Timeout.swift": 1,
         "Sources/GyreTasks/WaitLine.swift": 1,
-        "Sources/GyreTasks/TaskState.swift": 1,
         "Sources/GyreTasks/WaitPoint.swift": 1,
     ]
 
@@ -58,6 +58,7 @@ struct SafetyTests {
         "Sources/GyreCore/Operations/Send.swift",
         "Sources/GyreCore/RingBuffer.swift",
         "Sources/GyreCore/SendBuffers.swift",
+        "Sources/GyreCore/TaskTable.swift",
         "Sources/GyreCore/TimerHeap.swift",
         "Sources/GyreDispatch/MainQueue.swift",
         "Sources/GyreNet/ConnectAttempt.swift",
@@ -74,6 +75,7 @@ struct SafetyTests {
         "Sources/GyreNet/SocketOptions.swift",
         "Sources/GyreNet/WriteQueue.swift",
         "Sources/GyreTasks/LoopFuture+Await.swift",
+        "Sources/GyreTasks/LoopTask.swift",
         "Sources/GyreTasks/Sleep.swift",
         "Sources/GyreTasks/TaskState.swift",
         "Sources/GyreTasks/WaitPoint.swift",

@@ -18,6 +18,18 @@ static inline void *_Nullable gyre_current_loop(void) {
     return gyre_thread_current_loop;
 }
 
+// The task of Swift that runs on this thread, as a number; 0 outside of tasks. Swift's own
+// withUnsafeCurrentTask counts a reference to the task and takes it back, at every call.
+extern void *_Nullable swift_task_getCurrent(void)
+#ifdef __clang__
+    __attribute__((swiftcall))
+#endif
+    ;
+
+static inline uintptr_t gyre_current_swift_task(void) {
+    return (uintptr_t)swift_task_getCurrent();
+}
+
 // A number that no other living thread has.
 static inline uintptr_t gyre_thread_identity(void) {
     return (uintptr_t)&gyre_thread_current_loop;
