@@ -30,6 +30,9 @@ struct ResourceList {
         return resources[Int(index)].take()
     }
 
+    /// All of them, in no particular order.
+    var all: [any LoopResource] { resources.compactMap { $0 } }
+
     mutating func closeAll() {
         let open = resources
         resources = []
