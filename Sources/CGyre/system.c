@@ -33,6 +33,17 @@ int gyre_epoll_wait(int epoll, struct epoll_event *events, int capacity, int64_t
     return count < 0 ? -errno : count;
 }
 
+int gyre_peer_credentials(int fd, int32_t *process, uint32_t *user, uint32_t *group) {
+    struct ucred credentials = {0};
+    socklen_t length = sizeof credentials;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0)
+        return -1;
+    *process = credentials.pid;
+    *user = credentials.uid;
+    *group = credentials.gid;
+    return 0;
+}
+
 int gyre_accept(int listener, int flags) {
     return accept4(listener, NULL, NULL, flags);
 }

@@ -10,9 +10,16 @@ final class ConnectAttempt: OperationTarget, LoopResource {
     private var fd: CInt
     private var resource: Int32 = -1
     private var connectID = OperationID.none
+    private var isCancelled = false
     /// The address that is connected to: the kernel reads it until the operation ends.
     private let address: UnsafeMutablePointer<sockaddr_storage>
     private var owner: LoopConnecting?
+    /// Until it is tried again, when a Unix server has as many waiting as it wants: the kernel does
+    /// not tell when it has accepted one.
+    private var retry: LoopTimer?
+    private var pause = ConnectAttempt.pauseMinimum
+    private static let pauseMinimum = Duration.milliseconds(1)
+    private static let pauseMaximum = Duration.milliseconds(50)
 
     /// Begins to connect to `peer`, from one of `locals` where it matters.
     ///
@@ -26,9 +33,11 @@ final class ConnectAttempt: OperationTarget, LoopResource {
         self.owner = owner
         let socket = try Socket.make(peer, flags: loop.backend.socketFlags)
         do throws(LoopError) {
-            try Socket.setStreamOptions(
-                on: socket, noDelay: options.noDelay, keepAlive: options.keepAlive,
-                congestionControl: options.congestionControl)
+            if !peer.isUnix {
+                try Socket.setStreamOptions(
+                    on: socket, noDelay: options.noDelay, keepAlive: options.keepAlive,
+                    congestionControl: options.congestionControl)
+            }
             if let locals { try Self.bind(socket, for: peer, to: locals) }
         } catch {
             Glibc.close(socket)
@@ -41,8 +50,20 @@ final class ConnectAttempt: OperationTarget, LoopResource {
         address.initialize(to: peer.storage)
         loop.claimDescriptor(fd)
         resource = loop.register(self)
+        submit()
+    }
+
+    private func submit() {
         let bytes = UnsafeRawBufferPointer(start: address, count: Int(peer.length))
         connectID = loop.submitConnect(to: bytes, on: fd, target: self)
+    }
+
+    private func submitLater() {
+        retry = loop.callLaterPlainly(pause) { [self] in
+            retry = nil
+            submit()
+        }
+        pause = min(pause * 2, Self.pauseMaximum)
     }
 
     deinit { address.deallocate() }
@@ -60,14 +81,24 @@ final class ConnectAttempt: OperationTarget, LoopResource {
         throw failure
     }
 
-    func cancel() { loop.cancel(connectID) }
+    func cancel() {
+        isCancelled = true
+        guard let retry = retry.take() else { return loop.cancel(connectID) }
+        retry.cancel()
+        loop.callSoonPlainly { [self] in end(-ECANCELED) }
+    }
 
     func operationCompleted(_ completion: Completion) {
         connectID = .none
+        if completion.result == -EAGAIN, peer.isUnix, !isCancelled { return submitLater() }
+        end(completion.result)
+    }
+
+    private func end(_ result: CInt) {
         loop.unregister(resource)
         let owner = owner.take()
         guard let owner else { return close() }
-        owner.attemptEnded(self, completion.result)
+        owner.attemptEnded(self, result)
     }
 
     /// Hands the socket over.
@@ -85,6 +116,7 @@ final class ConnectAttempt: OperationTarget, LoopResource {
     }
 
     func loopDidClose() {
+        retry = nil
         close()
         owner.take()?.loopDidClose()
     }

@@ -20,6 +20,8 @@ final class Listener: OperationTarget, LoopResource {
     private var retry: LoopTimer?
     private var strayErrors = 0
     private var isClosed = false
+    /// The file of a Unix socket, to be removed with it.
+    private var file: SocketFile?
     var server: LoopServer?
 
     /// A socket that is bound to `address`.
@@ -27,7 +29,12 @@ final class Listener: OperationTarget, LoopResource {
         self.loop = loop
         fd = try Socket.make(address, flags: loop.backend.socketFlags)
         do throws(LoopError) {
-            try Self.prepare(fd, address, options)
+            if address.isUnix {
+                let file = try SocketFile.bind(fd, to: address)
+                if options.removesFile { self.file = file }
+            } else {
+                try Self.prepareInternet(fd, address, options)
+            }
         } catch {
             Glibc.close(fd)
             throw error
@@ -51,16 +58,6 @@ final class Listener: OperationTarget, LoopResource {
         resource = loop.register(self)
     }
 
-    private static func prepare(
-        _ fd: CInt, _ address: LoopAddress, _ options: LoopServerOptions
-    ) throws(LoopError) {
-        let isInternet = address.family == AF_INET || address.family == AF_INET6
-        if isInternet { try prepareInternet(fd, address, options) }
-        guard address.withSocketAddress({ bind(fd, $0, $1) }) == 0 else {
-            throw LoopError(errno: errno, operation: "bind", detail: address.description)
-        }
-    }
-
     private static func prepareInternet(
         _ fd: CInt, _ address: LoopAddress, _ options: LoopServerOptions
     ) throws(LoopError) {
@@ -77,6 +74,9 @@ final class Listener: OperationTarget, LoopResource {
         try Socket.setStreamOptions(
             on: fd, noDelay: options.noDelay, keepAlive: options.keepAlive,
             congestionControl: options.congestionControl)
+        guard address.withSocketAddress({ bind(fd, $0, $1) }) == 0 else {
+            throw LoopError(errno: errno, operation: "bind", detail: address.description)
+        }
     }
 
     // MARK: Accepting
@@ -148,6 +148,7 @@ final class Listener: OperationTarget, LoopResource {
         guard !isClosed else { return }
         isClosed = true
         server = nil
+        removeFile()
         retry?.cancel()
         retry = nil
         if acceptID == .none {
@@ -157,6 +158,11 @@ final class Listener: OperationTarget, LoopResource {
             shutdown(fd, CInt(SHUT_RDWR))
             loop.cancel(acceptID)
         }
+    }
+
+    private func removeFile() {
+        file?.remove()
+        file = nil
     }
 
     private func closeDescriptor() {
@@ -170,6 +176,7 @@ final class Listener: OperationTarget, LoopResource {
         isClosed = true
         server = nil
         retry = nil
+        removeFile()
         closeDescriptor()
     }
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import Glibc
+public import GyreCore
 
-/// The address of a socket: an IPv4 or IPv6 address and a port.
+/// The address of a socket: an IPv4 or IPv6 address and a port, or the name of a Unix socket.
 public struct LoopAddress: Sendable {
     package private(set) var storage: sockaddr_storage
     package let length: socklen_t
@@ -22,13 +23,30 @@ public struct LoopAddress: Sendable {
         self.init(storage: storage, length: length)
     }
 
+    /// The address of `host`, a number, and `port`.
+    ///
+    /// Without a host it is that of every interface, for binding.
+    ///
+    /// - Throws: ``LoopError/Code/nameNotResolved`` when `host` is no number,
+    ///   ``LoopError/Code/invalidArgument`` when `port` is none.
+    public init(host: String?, port: Int) throws(LoopError) {
+        let query = Resolver.Query(host: host, port: port, isPassive: host == nil)
+        guard let address = try Resolver.resolveNumeric(query)?.first else {
+            throw LoopError(
+                .nameNotResolved, operation: "address",
+                detail: "\(host ?? "*") is no numeric address")
+        }
+        self = address
+    }
+
     package var family: CInt { CInt(storage.ss_family) }
 
-    /// The host as a number, `127.0.0.1` or `::1`, with the scope where there is one.
-    public var host: String { names().host }
+    /// The host as a number, `127.0.0.1` or `::1`, with the scope where there is one; empty for a
+    /// Unix socket.
+    public var host: String { isUnix ? "" : names().host }
 
-    /// The port.
-    public var port: Int { Int(names().port) ?? 0 }
+    /// The port; 0 for a Unix socket.
+    public var port: Int { isUnix ? 0 : Int(names().port) ?? 0 }
 
     package func withSocketAddress<Result>(
         _ body: (UnsafePointer<sockaddr>, socklen_t) -> Result
@@ -57,16 +75,50 @@ public struct LoopAddress: Sendable {
 }
 
 extension LoopAddress: Hashable, CustomStringConvertible {
-    /// Whether host, scope and port are the same.
+    /// Whether host, scope and port are the same, or the name of the Unix socket.
     public static func == (left: LoopAddress, right: LoopAddress) -> Bool {
-        left.description == right.description
+        guard left.family == right.family else { return false }
+        guard left.length == right.length || !left.isUnix else { return false }
+        return left.withSignificantBytes { leftBytes in
+            right.withSignificantBytes { leftBytes.elementsEqual($0) }
+        }
     }
 
-    /// Feeds host and port into `hasher`.
-    public func hash(into hasher: inout Hasher) { hasher.combine(description) }
+    /// Feeds host and port, or the name of the Unix socket, into `hasher`.
+    public func hash(into hasher: inout Hasher) {
+        withSignificantBytes { hasher.combine(bytes: $0) }
+    }
 
-    /// `127.0.0.1:80` or `[::1]:80`.
+    // SAFETY: the members of the structures lie inside the storage, and the pointer ends with the
+    // call.
+    /// What tells addresses of one family apart.
+    private func withSignificantBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result
+    {
+        withUnsafeBytes(of: storage) { bytes in
+            switch family {
+            // Port and address; what follows is padding.
+            case AF_INET: body(UnsafeRawBufferPointer(rebasing: bytes[2..<8]))
+            case AF_INET6: withSignificantBytesOfIPv6(bytes, body)
+            default: body(UnsafeRawBufferPointer(rebasing: bytes[..<Int(length)]))
+            }
+        }
+    }
+
+    /// The flow label, bytes 4 to 7, is no part of the name.
+    private func withSignificantBytesOfIPv6<Result>(
+        _ bytes: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> Result
+    ) -> Result {
+        var copy = storage
+        return withUnsafeMutableBytes(of: &copy) { copy in
+            for index in 4..<8 { copy[index] = 0 }
+            return body(UnsafeRawBufferPointer(rebasing: copy[2..<28]))
+        }
+    }
+
+    /// `127.0.0.1:80` or `[::1]:80`; for a Unix socket its path, `@` and its abstract name, or
+    /// `unnamed`.
     public var description: String {
+        if isUnix { return unixDescription }
         let (host, port) = names()
         return family == AF_INET6 ? "[\(host)]:\(port)" : "\(host):\(port)"
     }

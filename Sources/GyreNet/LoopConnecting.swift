@@ -76,6 +76,9 @@ public final class LoopConnecting {
         case addresses([LoopAddress])
     }
 
+    /// There is nothing that can be tried.
+    func begin(failing error: LoopError) { finishLater(.failure(error)) }
+
     func begin(_ target: Target) {
         if let timeout = options.timeout {
             limit = loop.callLaterPlainly(timeout) { [self] in timeOut(timeout) }

@@ -8,9 +8,9 @@ protocol ConnectionOwner: AnyObject {
     func connectionEnded()
 }
 
-/// A server: listening sockets and the connections they accepted.
+/// A server: listening sockets, TCP or Unix, and the connections they accepted.
 ///
-/// Made by `createServer`. The loop keeps it while it listens.
+/// Made by `createServer` and `createUnixServer`. The loop keeps it while it listens.
 public final class LoopServer {
     let loop: Loop
     private let options: LoopServerOptions

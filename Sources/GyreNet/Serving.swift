@@ -23,8 +23,21 @@ public func withServer<Result>(
     _ body: (LoopServer) async throws -> Result
 ) async throws -> Result {
     let loop = try runningLoop("withServer")
+    return try await withServer(on: loop, patience: patience, handler: handler, body) {
+        try await makeServer(
+            on: loop, host: host, port: port, options: options, makeProtocol: $0)
+    }
+}
+
+/// The same with the server that `make` makes.
+func withServer<Result>(
+    on loop: Loop, patience: Duration,
+    handler: @escaping @Sendable (LoopConnection) async throws -> Void,
+    _ body: (LoopServer) async throws -> Result,
+    make: (@escaping () -> any LoopStreamProtocol) async throws -> LoopServer
+) async throws -> Result {
     let handlers = Handlers()
-    let server = try await makeServer(on: loop, host: host, port: port, options: options) {
+    let server = try await make {
         ConnectionCore(on: loop, limit: LoopConnection.limit) { handlers.start(handler, for: $0) }
     }
     do {
@@ -68,6 +81,13 @@ public func withConnection<Result>(
 ) async throws -> Result {
     let loop = try runningLoop("withConnection")
     let core = try await connect(on: loop, host, port, LoopConnection.limit, options)
+    return try await withConnection(core, body)
+}
+
+/// The same with a connection that was made.
+func withConnection<Result>(
+    _ core: ConnectionCore, _ body: (LoopConnection) async throws -> Result
+) async throws -> Result {
     do {
         let result = try await body(LoopConnection(core))
         await core.finish()
@@ -79,7 +99,7 @@ public func withConnection<Result>(
     }
 }
 
-private func runningLoop(_ operation: String) throws(LoopError) -> Loop {
+func runningLoop(_ operation: String) throws(LoopError) -> Loop {
     guard let loop = Loop.current else {
         throw LoopError(
             .loopMismatch, operation: operation, detail: "the task does not run on a loop")

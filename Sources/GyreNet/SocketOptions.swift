@@ -27,6 +27,8 @@ public struct LoopServerOptions: Sendable {
     ///
     /// With false, ``LoopServer/start()`` begins.
     public var startsServing = true
+    /// Removes the file of a Unix socket when the server is closed.
+    var removesFile = true
 
     /// The defaults.
     public init() {}

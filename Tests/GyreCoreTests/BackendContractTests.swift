@@ -247,6 +247,41 @@ struct BackendContractTests {
         #expect(reader.lasts == 1 && writer.lasts == 1)
     }
 
+    @Test(
+        "A wait for readiness completes once, beside a receive and a send",
+        arguments: BackendRig.Kind.usable)
+    func ready(_ kind: BackendRig.Kind) throws {
+        let rig = try BackendRig(kind)
+        let pair = try StreamPair(rig)
+        let (reader, writer) = (NotingTarget(), NotingTarget())
+        for round in 1...3 {
+            _ = rig.submit(.ready, .read, on: pair.near, reader)
+            rig.settle()
+            #expect(reader.lasts == round - 1)
+            pair.send([1, 2])
+            try rig.run(until: { reader.lasts == round })
+            var bytes: [UInt8] = [0, 0]
+            #expect(recv(pair.near, &bytes, 2, 0) == 2)
+        }
+        _ = pair.fillNear()
+        _ = rig.submit(.ready, .write, on: pair.near, writer)
+        let receiver = NotingTarget()
+        _ = rig.submit(.receive, .read, on: pair.near, receiver)
+        pair.send([3])
+        try rig.run(until: { receiver.bytes == [3] })
+        #expect(writer.lasts == 0)
+        while !pair.receive().isEmpty {}
+        try rig.run(until: { writer.lasts == 1 })
+        #expect((reader.results + writer.results).allSatisfy { $0 >= 0 })
+        // Nothing is said of what comes when nobody waits, and a wait can be given up.
+        _ = pair.fillNear()
+        let id = rig.submit(.ready, .write, on: pair.near, writer)
+        rig.cancel(id)
+        try rig.run(until: { writer.lasts == 2 })
+        #expect(writer.results.last == -ECANCELED)
+        #expect(writer.results.count == 2 && reader.results.count == 3)
+    }
+
     // MARK: Waiting
 
     @Test("A wake-up ends a wait, also one that comes later", arguments: BackendRig.Kind.usable)

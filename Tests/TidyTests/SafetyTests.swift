@@ -63,6 +63,7 @@ struct SafetyTests {
         "Sources/GyreDispatch/MainQueue.swift",
         "Sources/GyreNet/ConnectAttempt.swift",
         "Sources/GyreNet/ConnectionCore.swift",
+        "Sources/GyreNet/LoopAddress+Unix.swift",
         "Sources/GyreNet/LoopAddress.swift",
         "Sources/GyreNet/LoopChunk.swift",
         "Sources/GyreNet/LoopConnection.swift",
@@ -83,6 +84,7 @@ struct SafetyTests {
         "Sources/GyreTesting/Conformance/Signals.swift",
         "Sources/GyreTesting/OpenDescriptors.swift",
         "Sources/GyreTesting/RawPeer.swift",
+        "Sources/GyreTesting/SocketFolder.swift",
     ]
 
     @Test("@unchecked Sendable, nonisolated(unsafe) and Unmanaged are counted")

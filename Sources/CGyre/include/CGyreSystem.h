@@ -19,6 +19,10 @@ int gyre_epoll_wait(
 // accept4, which Swift's Glibc module does not show (it is a GNU extension). Sets errno.
 int gyre_accept(int listener, int flags);
 
+// SO_PEERCRED: who connected to, or listens at, the other end of a Unix socket. Sets errno.
+int gyre_peer_credentials(
+    int fd, int32_t *_Nonnull process, uint32_t *_Nonnull user, uint32_t *_Nonnull group);
+
 static inline void gyre_prefetch(const void *_Nonnull address) {
     __builtin_prefetch(address);
 }

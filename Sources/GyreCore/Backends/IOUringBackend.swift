@@ -166,6 +166,7 @@ package final class IOUringBackend: LoopBackend {
         case .send: operation.encodeSend(id, into: ring)
         case .connect: operation.encodeConnect(id, into: ring)
         case .poll: operation.encodePoll(id, into: ring)
+        case .ready: operation.encodeReady(id, into: ring)
         }
     }
 
@@ -215,7 +216,7 @@ package final class IOUringBackend: LoopBackend {
         let result = completion.result
         let isOver =
             switch operation.kind {
-            case .send, .connect: true
+            case .send, .connect, .ready: true
             case .receive: result <= 0 && result != -ENOBUFS
             case .accept, .poll: result < 0
             }

@@ -113,6 +113,9 @@ package final class Readiness {
         case .send: return !descriptors[Int(fd)].isWritable
         case .connect: return operation.isUnderWay && !descriptors[Int(fd)].isWritable
         case .poll: return true
+        case .ready:
+            return direction == .read
+                ? !descriptors[Int(fd)].isReadable : !descriptors[Int(fd)].isWritable
         }
     }
 
@@ -144,7 +147,7 @@ package final class Readiness {
             makePending(operation.fd)
         case .send: descriptors[index].isWritable = false
         case .receive, .accept: if descriptors[index].isReadable { makePending(operation.fd) }
-        case .poll: clearReady(index, operation.direction)
+        case .poll, .ready: clearReady(index, operation.direction)
         }
         // A connect is watched once it is under way: an unconnected socket reports a hang-up.
         return operation.kind != .connect
@@ -295,6 +298,7 @@ package final class Readiness {
         switch operation.kind {
         case .receive: tryReceive(fd, id, operation)
         case .accept: tryAccept(fd, id, operation)
+        case .ready: tellReady(fd, id, .read)
         default: tellPoll(fd, id, .read)
         }
     }
@@ -345,6 +349,7 @@ package final class Readiness {
         switch operation.kind {
         case .send: attempt = operation.attemptSend()
         case .connect: attempt = operation.attemptConnect()
+        case .ready: return tellReady(fd, id, .write)
         default: return tellPoll(fd, id, .write)
         }
         switch attempt {
@@ -358,6 +363,14 @@ package final class Readiness {
             descriptors[Int(fd)].write = .none
             operations.complete(id, result)
         }
+    }
+
+    /// Whoever waited tries now, and submits anew when there was nothing.
+    private func tellReady(
+        _ fd: CInt, _ id: OperationID, _ direction: Operation.Direction
+    ) {
+        descriptors[Int(fd)][direction] = .none
+        operations.complete(id, 0)
     }
 
     /// A watched level is reported anew for as long as it lasts, so nothing is remembered.

@@ -6,7 +6,7 @@
 /// readiness fallback.
 package struct Operation {
     package enum Kind {
-        case accept, receive, send, connect, poll
+        case accept, receive, send, connect, poll, ready
     }
 
     /// The two things a descriptor can be ready for.

@@ -49,6 +49,8 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         case streamWriters
         /// Names and addresses.
         case names
+        /// Unix sockets.
+        case unixSockets
     }
 
     /// Says the behaviour, as `callSoonRunsInOrderEachOnce`.
@@ -117,5 +119,6 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         StreamReaders.behaviours,
         StreamWriters.behaviours,
         Names.behaviours,
+        UnixSockets.behaviours,
     ].flatMap { $0 }
 }
