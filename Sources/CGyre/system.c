@@ -5,12 +5,17 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <time.h>
+#include <unistd.h>
+
+#define WRITE_NO_SIGNAL 0x100  // 6.18: RWF_NOSIGNAL
 
 static atomic_bool has_no_pwait2 = false;
 
@@ -46,4 +51,41 @@ int gyre_peer_credentials(int fd, int32_t *process, uint32_t *user, uint32_t *gr
 
 int gyre_accept(int listener, int flags) {
     return accept4(listener, NULL, NULL, flags);
+}
+
+// For kernels that cannot be told: SIGPIPE is blocked meanwhile, and taken back when it came of
+// this write. One that was pending before is left; it can only be when it was blocked before.
+static ssize_t write_with_signal_blocked(int fd, const void *bytes, size_t count) {
+    sigset_t broken_pipe, before, pending;
+    sigemptyset(&broken_pipe);
+    sigaddset(&broken_pipe, SIGPIPE);
+    sigemptyset(&pending);
+    pthread_sigmask(SIG_BLOCK, &broken_pipe, &before);
+    bool was_blocked = sigismember(&before, SIGPIPE) == 1;
+    if (was_blocked)
+        sigpending(&pending);
+    ssize_t written = write(fd, bytes, count);
+    int error = errno;
+    if (written < 0 && error == EPIPE && sigismember(&pending, SIGPIPE) != 1) {
+        struct timespec none = {0};
+        while (sigtimedwait(&broken_pipe, NULL, &none) < 0 && errno == EINTR) {
+        }
+    }
+    if (!was_blocked)
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = error;
+    return written;
+}
+
+static atomic_bool has_no_signal_flag = false;
+
+ssize_t gyre_write(int fd, const void *bytes, size_t count) {
+    if (!atomic_load_explicit(&has_no_signal_flag, memory_order_relaxed)) {
+        struct iovec piece = {.iov_base = (void *)bytes, .iov_len = count};
+        ssize_t written = pwritev2(fd, &piece, 1, -1, WRITE_NO_SIGNAL);
+        if (written >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS && errno != EPERM))
+            return written;
+        atomic_store_explicit(&has_no_signal_flag, true, memory_order_relaxed);
+    }
+    return write_with_signal_blocked(fd, bytes, count);
 }

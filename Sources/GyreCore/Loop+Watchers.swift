@@ -125,7 +125,7 @@ extension Loop {
 
     /// The kinds of descriptor that are always ready are refused alike on every policy, where epoll
     /// would refuse them and a ring report them for ever.
-    private func checkWatchable(_ fd: CInt, _ operation: String) throws(LoopError) {
+    package func checkWatchable(_ fd: CInt, _ operation: String) throws(LoopError) {
         var status = stat()
         guard fstat(fd, &status) == 0 else { throw LoopError(errno: errno, operation: operation) }
         guard isWatchable(fd, kind: status.st_mode & S_IFMT) else {

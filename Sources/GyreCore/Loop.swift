@@ -37,6 +37,8 @@ public final class Loop {
     private var fatalError: (any LoopFatalError)?
     package var ticks: UInt64 { state.pointee.ticks }
 
+    /// Where descriptors are read that are no sockets.
+    package private(set) lazy var scratchMemory = ScratchMemory()
     var watchers = Watchers()
     var signals: SignalWatcher?
     var resources = ResourceList()

@@ -20,7 +20,8 @@ extension LoopTransport {
     /// What the kernel does not take now is kept; see ``LoopStreamProtocol/pauseWriting()``. On a
     /// transport that is closing or closed the bytes are dropped.
     ///
-    /// - Throws: ``LoopError/Code/endOfFileWritten`` after ``writeEOF()``.
+    /// - Throws: ``LoopError/Code/endOfFileWritten`` after ``writeEOF()``;
+    ///   ``LoopError/Code/notSupported`` at the reading end of a pipe.
     public func write(_ bytes: RawSpan) throws(LoopError) {
         guard try mayWrite() else { return }
         bytes.withUnsafeBytes { write($0) }
@@ -51,12 +52,17 @@ extension LoopTransport {
     /// Ends the sending side after what was written; the peer reads an end of file, and its data
     /// still arrives here.
     ///
-    /// Does nothing the second time, or when closing.
+    /// The writing end of a pipe is closed, as by ``close()``. Does nothing the second time, or
+    /// when closing.
     ///
     /// - Throws: Nothing now; a broken connection is reported by
     ///   ``LoopStreamProtocol/connectionLost(_:)``.
     public func writeEOF() {
         loop.checkThread("writeEOF", instead: "handle.callSoonThreadSafe")
+        guard kind == .socket else {
+            if kind == .writePipe { close() }
+            return
+        }
         guard state.isDisjoint(with: [.endRequested, .closing]) else { return }
         state.insert(.endRequested)
         if bufferedCount == 0 { shutDown() }
@@ -69,6 +75,10 @@ extension LoopTransport {
             throw LoopError(
                 .endOfFileWritten, operation: "write", detail: "writeEOF was called before")
         }
+        guard kind != .readPipe else {
+            throw LoopError(
+                .notSupported, operation: "write", detail: "this is the reading end of a pipe")
+        }
         return true
     }
 
@@ -79,7 +89,7 @@ extension LoopTransport {
     // `keep` copies it into the queue, whose chunks stay in place while an operation sends them.
     private func write(_ bytes: UnsafeRawBufferPointer) {
         guard bytes.count > 0 else { return }
-        if let buffers = loop.sendBuffers { return batch(bytes, in: buffers) }
+        if let buffers = loop.sendBuffers, kind == .socket { return batch(bytes, in: buffers) }
         let tick = UInt32(truncatingIfNeeded: loop.ticks)
         guard queue == nil, tick != lastSendTick || bytes.count >= Self.directSize else {
             return collect(bytes)
@@ -101,11 +111,14 @@ extension LoopTransport {
     @inline(__always)
     func send(_ bytes: UnsafeRawBufferPointer) -> Int? {
         let flags = CInt(MSG_DONTWAIT | MSG_NOSIGNAL)
-        let attempt = attempting { Glibc.send(fd, bytes.baseAddress, bytes.count, flags) }
+        let attempt =
+            kind == .socket
+            ? attempting { Glibc.send(fd, bytes.baseAddress, bytes.count, flags) }
+            : attemptWrite(bytes)
         switch attempt {
         case .finished(let count) where count >= 0: return Int(count)
         case .finished(let error):
-            fail(LoopError(errno: -error, operation: "send"))
+            fail(LoopError(errno: -error, operation: kind == .socket ? "send" : "write"))
             return nil
         case .wouldBlock: return 0
         }
@@ -150,6 +163,10 @@ extension LoopTransport {
     /// The kernel is full: lets the loop send the rest when there is room.
     func submitSend() {
         guard let queue, sendID == .none, !state.contains(.ending) else { return }
+        guard kind == .socket else {
+            sendID = loop.submitPoll(.write, on: fd, once: true, target: self)
+            return
+        }
         queue.isFrontLent = true
         sendID = loop.submitSend(queue.next(), on: fd, target: self)
     }

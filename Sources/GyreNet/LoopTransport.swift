@@ -3,7 +3,7 @@
 import Glibc
 package import GyreCore
 
-/// A stream connection, for the protocol object that serves it.
+/// A stream connection, or one end of a pipe, for the protocol object that serves it.
 ///
 /// Writing never blocks: what the kernel does not take at once is kept and sent when there is room,
 /// and the protocol is told to pause when too much is kept. Everything here is for the loop's
@@ -33,9 +33,17 @@ public final class LoopTransport {
         static let lost = State(rawValue: 1 << 9)
     }
 
+    /// What the descriptor is.
+    ///
+    /// Both ends of a pipe are waited for by polls, and read or written directly.
+    enum Kind {
+        case socket, readPipe, writePipe
+    }
+
     // What every message looks at comes first, so that it lies in few cache lines.
     let loop: Loop
     var state: State = []
+    let kind: Kind
     var fd: CInt
     var proto: (any LoopStreamProtocol)?
     /// What arrived between a pause and the kernel's word that it stopped receiving.
@@ -60,9 +68,11 @@ public final class LoopTransport {
 
     /// Takes over `fd`.
     init(
-        fd: CInt, loop: Loop, proto: any LoopStreamProtocol, server: (any ConnectionOwner)?
+        fd: CInt, loop: Loop, proto: any LoopStreamProtocol, server: (any ConnectionOwner)?,
+        kind: Kind = .socket
     ) {
         self.fd = fd
+        self.kind = kind
         self.loop = loop
         self.proto = proto
         owner = server
@@ -75,7 +85,7 @@ public final class LoopTransport {
         guard let proto else { return }
         state.insert(.made)
         call("connectionMade") { try proto.connectionMade(self) }
-        updateReading()
+        if kind == .writePipe { watchReader() } else { updateReading() }
     }
 
     // MARK: Reading
@@ -86,7 +96,7 @@ public final class LoopTransport {
     /// Does nothing when paused already, or closing.
     public func pauseReading() {
         loop.checkThread("pauseReading", instead: "handle.callSoonThreadSafe")
-        guard !state.contains(.closing) else { return }
+        guard !state.contains(.closing), kind != .writePipe else { return }
         state.insert(.readingPaused)
         updateReading()
     }
@@ -106,16 +116,20 @@ public final class LoopTransport {
         }
     }
 
-    /// Whether data is delivered: neither paused, nor closing, nor at the peer's end of file.
+    /// Whether data is delivered: neither paused, nor closing, nor at the peer's end of file, nor
+    /// the writing end of a pipe.
     public var isReading: Bool {
-        state.isDisjoint(with: [.readingPaused, .closing, .endReceived])
+        state.isDisjoint(with: [.readingPaused, .closing, .endReceived]) && kind != .writePipe
     }
 
     /// Brings the receive operation in line with what is wanted.
-    private func updateReading() {
+    func updateReading() {
         if isReading, held.isEmpty {
             guard receiveID == .none, state.contains(.made) else { return }
-            receiveID = loop.submitReceive(on: fd, target: self)
+            receiveID =
+                kind == .socket
+                ? loop.submitReceive(on: fd, target: self)
+                : loop.submitPoll(.read, on: fd, target: self)
         } else if receiveID != .none {
             loop.cancel(receiveID)
         }
@@ -155,7 +169,7 @@ public final class LoopTransport {
     }
 
     @inline(__always)
-    private func deliver(_ bytes: UnsafeRawBufferPointer) {
+    func deliver(_ bytes: UnsafeRawBufferPointer) {
         guard let proto else { return }
         // SAFETY: the memory is the loop's, or `held`'s, and stays as it is until the call returns;
         // a RawSpan cannot leave it.
@@ -166,7 +180,7 @@ public final class LoopTransport {
         do { try proto.dataReceived(data) } catch { failed(error, in: "dataReceived") }
     }
 
-    private func receivedEnd() {
+    func receivedEnd() {
         state.insert(.endReceived)
         guard !state.contains(.closing) else { return }
         if state.contains(.readingPaused) || !held.isEmpty {
@@ -180,7 +194,7 @@ public final class LoopTransport {
         guard let proto else { return }
         var staysOpen = false
         call("endOfFileReceived") { staysOpen = try proto.endOfFileReceived() }
-        if !staysOpen { close() }
+        if !staysOpen || kind == .readPipe { close() }
     }
 
     // MARK: Closing
@@ -244,6 +258,7 @@ public final class LoopTransport {
         queue = nil
         held = []
         proto = nil
+        if kind != .socket { NonBlocking.end(fd) }
         loop.closeDescriptor(fd)
         fd = -1
         loop.unregister(resource)
@@ -284,6 +299,7 @@ extension LoopTransport: OperationTarget, LoopResource {
     package func operationCompleted(_ completion: Completion) {
         switch completion.kind {
         case .receive: received(completion)
+        case .poll: polled(completion)
         default: sent(completion)
         }
     }

@@ -5,10 +5,12 @@
 
 #include "CGyreNullability.h"
 
+#include <stddef.h>
 #include <stdint.h>
 // Swift's Glibc module has neither of these; they come to Swift through this header.
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/types.h>
 
 // Waits for at most `nanoseconds`, for ever when negative. Nanosecond resolution where the kernel
 // has epoll_pwait2 (5.11), otherwise rounded up to a millisecond, so that nobody is woken early.
@@ -22,6 +24,9 @@ int gyre_accept(int listener, int flags);
 // SO_PEERCRED: who connected to, or listens at, the other end of a Unix socket. Sets errno.
 int gyre_peer_credentials(
     int fd, int32_t *_Nonnull process, uint32_t *_Nonnull user, uint32_t *_Nonnull group);
+
+// write without the signal SIGPIPE. Sets errno.
+ssize_t gyre_write(int fd, const void *_Nullable bytes, size_t count);
 
 static inline void gyre_prefetch(const void *_Nonnull address) {
     __builtin_prefetch(address);

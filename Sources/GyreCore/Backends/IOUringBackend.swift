@@ -218,7 +218,8 @@ package final class IOUringBackend: LoopBackend {
             switch operation.kind {
             case .send, .connect, .ready: true
             case .receive: result <= 0 && result != -ENOBUFS
-            case .accept, .poll: result < 0
+            case .accept: result < 0
+            case .poll: result < 0 || operation.isOnce
             }
         guard !isOver else { return operations.complete(id, result) }
         guard result != -ENOBUFS else { return justStarved.append(id) }

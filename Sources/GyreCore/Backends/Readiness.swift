@@ -276,7 +276,7 @@ package final class Readiness {
         let index = Int(fd)
         let generation = descriptors[index].generation
         if descriptors[index].isReadable, descriptors[index].read != .none {
-            tryRead(fd, descriptors[index].read)
+            tryRead(fd, descriptors[index].read, watch: watch)
         }
         // A target may have closed the descriptor meanwhile.
         guard descriptors[index].generation == generation, !operations.isInterrupted else {
@@ -293,13 +293,13 @@ package final class Readiness {
     }
 
     @inline(__always)
-    private func tryRead(_ fd: CInt, _ id: OperationID) {
+    private func tryRead(_ fd: CInt, _ id: OperationID, watch: (CInt, OperationID) -> CInt) {
         guard let operation = operations[id] else { return }
         switch operation.kind {
         case .receive: tryReceive(fd, id, operation)
         case .accept: tryAccept(fd, id, operation)
         case .ready: tellReady(fd, id, .read)
-        default: tellPoll(fd, id, .read)
+        default: tellPoll(fd, id, operation, watch: watch)
         }
     }
 
@@ -350,7 +350,7 @@ package final class Readiness {
         case .send: attempt = operation.attemptSend()
         case .connect: attempt = operation.attemptConnect()
         case .ready: return tellReady(fd, id, .write)
-        default: return tellPoll(fd, id, .write)
+        default: return tellPoll(fd, id, operation, watch: watch)
         }
         switch attempt {
         case .wouldBlock where operation.kind == .connect && !operation.isUnderWay:
@@ -375,10 +375,19 @@ package final class Readiness {
 
     /// A watched level is reported anew for as long as it lasts, so nothing is remembered.
     private func tellPoll(
-        _ fd: CInt, _ id: OperationID, _ direction: Operation.Direction
+        _ fd: CInt, _ id: OperationID, _ operation: Operation,
+        watch: (CInt, OperationID) -> CInt
     ) {
-        clearReady(Int(fd), direction)
-        operations.complete(id, 0, more: true)
+        let index = Int(fd)
+        clearReady(index, operation.direction)
+        guard operation.isOnce else { return operations.complete(id, 0, more: true) }
+        let generation = descriptors[index].generation
+        descriptors[index][operation.direction] = .none
+        operations.complete(id, 0)
+        // The poller would go on reporting the level, unless the target closed the descriptor.
+        if descriptors[index].generation == generation, descriptors[index].isPolled {
+            _ = watch(fd, id)
+        }
     }
 
     private func clearReady(_ index: Int, _ direction: Operation.Direction) {

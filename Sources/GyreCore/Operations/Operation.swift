@@ -26,6 +26,8 @@ package struct Operation {
     package let direction: Direction
     /// A send that waits for no room.
     package let isImmediate: Bool
+    /// A poll that ends with its first completion.
+    package let isOnce: Bool
     /// Cancellation was asked for.
     ///
     /// The last completion is still to come.
@@ -35,7 +37,7 @@ package struct Operation {
 
     init(
         kind: Kind, fd: CInt, direction: Direction, pointer: UnsafeRawPointer? = nil,
-        count: Int = 0, isImmediate: Bool = false
+        count: Int = 0, isImmediate: Bool = false, isOnce: Bool = false
     ) {
         self.kind = kind
         self.fd = fd
@@ -43,6 +45,7 @@ package struct Operation {
         self.pointer = pointer
         self.count = count
         self.isImmediate = isImmediate
+        self.isOnce = isOnce
     }
 }
 

@@ -51,6 +51,8 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         case names
         /// Unix sockets.
         case unixSockets
+        /// Pipes.
+        case pipes
     }
 
     /// Says the behaviour, as `callSoonRunsInOrderEachOnce`.
@@ -120,5 +122,6 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         StreamWriters.behaviours,
         Names.behaviours,
         UnixSockets.behaviours,
+        Pipes.behaviours,
     ].flatMap { $0 }
 }
