@@ -105,6 +105,11 @@ let package = Package(
         .executableTarget(
             name: "gyre-example-echo", dependencies: ["Gyre"], path: "Sources/Examples/Echo"),
         .executableTarget(
+            name: "gyre-example-chat", dependencies: ["Gyre"], path: "Sources/Examples/Chat"),
+        .executableTarget(
+            name: "gyre-example-stream-echo", dependencies: ["Gyre"],
+            path: "Sources/Examples/StreamEcho"),
+        .executableTarget(
             name: "gyre-example-policy-swap", dependencies: ["Gyre"],
             path: "Sources/Examples/PolicySwap"),
         .executableTarget(
@@ -131,10 +136,11 @@ let package = Package(
         .testTarget(
             name: "ExampleTests",
             dependencies: [
-                "Gyre", "TestPrograms", "gyre-example-echo", "gyre-example-future-errors",
-                "gyre-example-gather-versus-wait", "gyre-example-policy-swap",
-                "gyre-example-scheduled-calls", "gyre-example-stop-on-interrupt",
-                "gyre-example-stop-on-signal", "gyre-example-tasks-inside-tasks",
+                "Gyre", "TestPrograms", "gyre-example-chat", "gyre-example-echo",
+                "gyre-example-future-errors", "gyre-example-gather-versus-wait",
+                "gyre-example-policy-swap", "gyre-example-scheduled-calls",
+                "gyre-example-stop-on-interrupt", "gyre-example-stop-on-signal",
+                "gyre-example-stream-echo", "gyre-example-tasks-inside-tasks",
                 "gyre-example-wait-any",
             ],
             exclude: ["echo_client.py"]),

@@ -27,7 +27,7 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
     @exclusivity(unchecked) private var isReadingPaused = false
     @exclusivity(unchecked) private var isAtEnd = false
     /// The rest of a line that was too long is dropped when it comes.
-    @exclusivity(unchecked) var dropsLine = false
+    @exclusivity(unchecked) private var dropsLine = false
 
     /// The peer is slow: who writes waits.
     @exclusivity(unchecked) private(set) var isWritingPaused = false
@@ -121,6 +121,8 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
 
     // MARK: Tasks read
 
+    static let lineEnd = UInt8(ascii: "\n")
+
     /// Throws when another task reads.
     func checkReader() throws(LoopError) {
         guard !reading.isTaken else {
@@ -162,6 +164,7 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
 
     /// All that is there, nil when nothing is.
     func takeChunk() -> LoopChunk? {
+        if dropsLine, !dropRestOfLine() { return nil }
         guard lent.count > 0 else {
             return buffer.isEmpty ? nil : LoopChunk(copying: take(buffer.count))
         }
@@ -170,6 +173,22 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
         self.storage = storage
         lent = UnsafeRawBufferPointer(start: nil, count: 0)
         return LoopChunk(storage: storage)
+    }
+
+    /// Drops what is there of a line, and what comes of it later.
+    func dropLine() {
+        dropsLine = true
+        _ = dropRestOfLine()
+    }
+
+    /// Whether what is there is no more of a line to be dropped.
+    var isBehindDroppedLine: Bool { !dropsLine || dropRestOfLine() }
+
+    private func dropRestOfLine() -> Bool {
+        let end = withArrived { $0.position(of: Self.lineEnd, from: 0) }
+        drop(end.map { $0 + 1 } ?? arrivedCount)
+        if end != nil || isReadToEnd { dropsLine = false }
+        return !dropsLine
     }
 
     private func resumeIfRead() {

@@ -20,8 +20,20 @@ extension Loop {
         host: String, port: Int, limit: Int = LoopStreamReader.defaultLimit,
         options: LoopConnectionOptions = LoopConnectionOptions()
     ) async throws -> (reader: LoopStreamReader, writer: LoopStreamWriter) {
-        try checkLimit(limit, "openConnection")
-        let core = try await connect(on: self, host, port, limit, options)
+        let core = try await createConnection(
+            host: host, port: port, options: options, makeProtocol: try connecting(limit: limit)
+        ).protocol
+        return (LoopStreamReader(core), LoopStreamWriter(core))
+    }
+
+    /// Connects to one of `addresses`, as ``openConnection(host:port:limit:options:)``.
+    public func openConnection(
+        addresses: [LoopAddress], limit: Int = LoopStreamReader.defaultLimit,
+        options: LoopConnectionOptions = LoopConnectionOptions()
+    ) async throws -> (reader: LoopStreamReader, writer: LoopStreamWriter) {
+        let core = try await createConnection(
+            addresses: addresses, options: options, makeProtocol: try connecting(limit: limit)
+        ).protocol
         return (LoopStreamReader(core), LoopStreamWriter(core))
     }
 
@@ -42,24 +54,66 @@ extension Loop {
         host: String?, port: Int, limit: Int = LoopStreamReader.defaultLimit,
         options: LoopServerOptions = LoopServerOptions(), handler: @escaping LoopStreamHandler
     ) async throws -> LoopServer {
-        try checkLimit(limit, "startServer")
-        return try await makeServer(
-            on: self, host: host, port: port, options: options,
-            makeProtocol: serving(limit: limit, handler))
+        try await startServer(
+            hosts: host.map { [$0] } ?? [], port: port, limit: limit, options: options,
+            handler: handler)
+    }
+
+    /// Listens at several hosts, which may be names, as
+    /// ``startServer(host:port:limit:options:handler:)``.
+    ///
+    /// A host that is named twice is listened at once; an empty list is every interface.
+    public func startServer(
+        hosts: [String], port: Int, limit: Int = LoopStreamReader.defaultLimit,
+        options: LoopServerOptions = LoopServerOptions(), handler: @escaping LoopStreamHandler
+    ) async throws -> LoopServer {
+        try await createServer(
+            hosts: hosts, port: port, options: options,
+            makeProtocol: try serving(limit: limit, handler))
+    }
+
+    /// Listens at `addresses`, as ``startServer(host:port:limit:options:handler:)``.
+    public func startServer(
+        addresses: [LoopAddress], limit: Int = LoopStreamReader.defaultLimit,
+        options: LoopServerOptions = LoopServerOptions(), handler: @escaping LoopStreamHandler
+    ) throws(LoopError) -> LoopServer {
+        try createServer(
+            addresses: addresses, options: options, makeProtocol: try serving(limit: limit, handler)
+        )
+    }
+
+    /// Serves with a socket that is bound already, as
+    /// ``startServer(host:port:limit:options:handler:)``.
+    ///
+    /// The server takes the socket over and closes it.
+    public func startServer(
+        descriptor: Int32, limit: Int = LoopStreamReader.defaultLimit,
+        options: LoopServerOptions = LoopServerOptions(), handler: @escaping LoopStreamHandler
+    ) throws(LoopError) -> LoopServer {
+        try createServer(
+            descriptor: descriptor, options: options,
+            makeProtocol: try serving(limit: limit, handler))
+    }
+
+    /// What makes the protocol object of a connection whose streams somebody waits for.
+    func connecting(limit: Int) throws(LoopError) -> () -> ConnectionCore {
+        try checkLimit(limit, "openConnection")
+        return { [self] in ConnectionCore(on: self, limit: limit) { _ in } }
     }
 
     /// What makes the protocol objects of a server of streams, over whatever it listens.
     func serving(
         limit: Int, _ handler: @escaping LoopStreamHandler
-    ) -> () -> any LoopStreamProtocol {
-        { [self] in ConnectionCore(on: self, limit: limit) { $0.serve(handler) } }
+    ) throws(LoopError) -> () -> any LoopStreamProtocol {
+        try checkLimit(limit, "startServer")
+        return { [self] in ConnectionCore(on: self, limit: limit) { $0.serve(handler) } }
     }
 
     /// A limit is what a user may have written into a file.
-    func checkLimit(_ limit: Int, _ operation: String) throws(LoopError) {
+    private func checkLimit(_ limit: Int, _ operation: String) throws(LoopError) {
         guard limit > 0 else {
             throw LoopError(
-                .invalidArgument, operation: operation, detail: "the limit must be above zero")
+                .invalidArgument, operation: operation, detail: "the limit is to be above zero")
         }
     }
 }

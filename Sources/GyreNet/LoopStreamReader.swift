@@ -87,11 +87,10 @@ public struct LoopStreamReader: Sendable {
         guard handle.isOnLoop else { return try await core.onLoop { try await readLine() } }
         var searched = 0
         return try await next {
-            let end = core.withArrived { $0.position(of: Self.lineEnd, from: searched) }
+            let end = core.withArrived { $0.position(of: ConnectionCore.lineEnd, from: searched) }
             searched = end ?? core.arrivedCount
             guard searched <= core.limit else {
-                core.drop(end.map { $0 + 1 } ?? searched)
-                core.dropsLine = end == nil
+                core.dropLine()
                 throw LoopLimitOverrunError(consumed: searched, limit: core.limit)
             }
             if let end { return core.take(end + 1) }
@@ -140,8 +139,6 @@ public struct LoopStreamReader: Sendable {
 
     // MARK: Waiting
 
-    private static let lineEnd = UInt8(ascii: "\n")
-
     private static func check(_ count: Int, _ operation: String) throws(LoopError) {
         guard count >= 0 else {
             throw LoopError(
@@ -157,7 +154,7 @@ public struct LoopStreamReader: Sendable {
     private func next<Value>(_ attempt: () throws -> Value?) async throws -> Value {
         while true {
             try core.checkReader()
-            if !core.dropsLine || dropRestOfLine(), let value = try attempt() { return value }
+            if core.isBehindDroppedLine, let value = try attempt() { return value }
             try core.beginWait()
             if core.reading.isInChild {
                 await core.reading.parkInChild()
@@ -167,13 +164,5 @@ public struct LoopStreamReader: Sendable {
             }
             try core.reading.end()
         }
-    }
-
-    /// Drops what is there of a line that was too long; false when more of it may come.
-    private func dropRestOfLine() -> Bool {
-        let end = core.withArrived { $0.position(of: Self.lineEnd, from: 0) }
-        core.drop(end.map { $0 + 1 } ?? core.arrivedCount)
-        if end != nil || core.isReadToEnd { core.dropsLine = false }
-        return !core.dropsLine
     }
 }

@@ -3,39 +3,15 @@
 extension LoopStreamReader {
     /// The bytes as they arrive, in pieces of any size.
     ///
-    /// Ends with the stream.
-    public var chunks: Chunks { Chunks(reader: self) }
+    /// Ends with the stream. A chunk that is written or looked at before the task suspends was not
+    /// copied: this is the fastest way to read.
+    public var chunks: LoopConnection.Chunks { LoopConnection(core).chunks }
 
     /// The lines as text, without their `\n` or `\r\n`.
     ///
     /// Ends with the stream. Bytes that are no UTF-8 become replacement characters; for the bytes
     /// of a line, and its end, there is ``readLine()``, whose errors these lines throw too.
     public var lines: Lines { Lines(reader: self) }
-
-    /// The bytes of a stream, for `for try await`.
-    public struct Chunks: AsyncSequence, Sendable {
-        let reader: LoopStreamReader
-
-        /// Makes an iterator; those of one stream take turns.
-        public func makeAsyncIterator() -> Iterator { Iterator(reader: reader) }
-
-        /// Hands out piece after piece.
-        public struct Iterator: AsyncIteratorProtocol, Sendable {
-            let reader: LoopStreamReader
-
-            /// The next piece, as ``LoopStreamReader/read(_:)``; nil at the end.
-            public func next() async throws -> [UInt8]? {
-                let bytes = try await reader.read(.max)
-                return bytes.isEmpty ? nil : bytes
-            }
-
-            /// The next piece, as ``LoopStreamReader/read(_:)``; nil at the end.
-            public func next(isolation actor: isolated (any Actor)?) async throws -> [UInt8]? {
-                let bytes = try await reader.read(.max)
-                return bytes.isEmpty ? nil : bytes
-            }
-        }
-    }
 
     /// The lines of a stream, for `for try await`.
     public struct Lines: AsyncSequence, Sendable {

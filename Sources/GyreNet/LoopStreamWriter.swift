@@ -34,6 +34,12 @@ public struct LoopStreamWriter: Sendable {
         try onLoop { core throws(LoopError) in try core.transport?.write(text) }
     }
 
+    /// Sends `chunk`, as ``write(_:)-([UInt8])``.
+    public func write(_ chunk: LoopChunk) throws {
+        guard handle.isOnLoop else { return try write(Array(chunk)) }
+        try chunk.withBytes { bytes throws(LoopError) in try core.transport?.write(bytes) }
+    }
+
     /// Sends several pieces in order, together: as ``write(_:)-([UInt8])`` of all of them.
     ///
     /// Adds nothing between them, as asyncio does not.

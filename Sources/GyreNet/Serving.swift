@@ -24,8 +24,9 @@ public func withServer<Result>(
 ) async throws -> Result {
     let loop = try runningLoop("withServer")
     return try await withServer(on: loop, patience: patience, handler: handler, body) {
-        try await makeServer(
-            on: loop, host: host, port: port, options: options, makeProtocol: $0)
+        let hosts = host.map { [$0] } ?? []
+        return try await loop.createServer(
+            hosts: hosts, port: port, options: options, makeProtocol: $0)
     }
 }
 
@@ -80,7 +81,10 @@ public func withConnection<Result>(
     _ body: (LoopConnection) async throws -> Result
 ) async throws -> Result {
     let loop = try runningLoop("withConnection")
-    let core = try await connect(on: loop, host, port, LoopConnection.limit, options)
+    let core = try await loop.createConnection(
+        host: host, port: port, options: options,
+        makeProtocol: try loop.connecting(limit: LoopConnection.limit)
+    ).protocol
     return try await withConnection(core, body)
 }
 
@@ -105,27 +109,6 @@ func runningLoop(_ operation: String) throws(LoopError) -> Loop {
             .loopMismatch, operation: operation, detail: "the task does not run on a loop")
     }
     return loop
-}
-
-/// Makes a server, whose names may have to be looked up.
-///
-/// Cancelling the task leaves none behind.
-func makeServer(
-    on loop: Loop, host: String?, port: Int, options: LoopServerOptions,
-    makeProtocol: @escaping () -> any LoopStreamProtocol
-) async throws -> LoopServer {
-    try await loop.createServer(
-        hosts: host.map { [$0] } ?? [], port: port, options: options, makeProtocol: makeProtocol)
-}
-
-/// Connects, and cancelling the task leaves no connection behind.
-func connect(
-    on loop: Loop, _ host: String, _ port: Int, _ limit: Int, _ options: LoopConnectionOptions
-) async throws -> ConnectionCore {
-    try await loop.createConnection(
-        host: host, port: port, options: options,
-        makeProtocol: { ConnectionCore(on: loop, limit: limit) { _ in } }
-    ).protocol
 }
 
 /// The handlers of a server that run.

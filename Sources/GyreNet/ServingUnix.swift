@@ -50,17 +50,11 @@ public func withUnixConnection<Result>(
     _ body: (LoopConnection) async throws -> Result
 ) async throws -> Result {
     let loop = try runningLoop("withUnixConnection")
-    return try await withConnection(
-        connect(on: loop, path, LoopConnection.limit, options), body)
-}
-
-private func connect(
-    on loop: Loop, _ path: String, _ limit: Int, _ options: LoopConnectionOptions
-) async throws -> ConnectionCore {
-    try await loop.createUnixConnection(
+    let core = try await loop.createUnixConnection(
         path: path, options: options,
-        makeProtocol: { ConnectionCore(on: loop, limit: limit) { _ in } }
+        makeProtocol: try loop.connecting(limit: LoopConnection.limit)
     ).protocol
+    return try await withConnection(core, body)
 }
 
 extension Loop {
@@ -77,8 +71,9 @@ extension Loop {
         path: String, limit: Int = LoopStreamReader.defaultLimit,
         options: LoopConnectionOptions = LoopConnectionOptions()
     ) async throws -> (reader: LoopStreamReader, writer: LoopStreamWriter) {
-        try checkLimit(limit, "openUnixConnection")
-        let core = try await connect(on: self, path, limit, options)
+        let core = try await createUnixConnection(
+            path: path, options: options, makeProtocol: try connecting(limit: limit)
+        ).protocol
         return (LoopStreamReader(core), LoopStreamWriter(core))
     }
 
@@ -95,8 +90,7 @@ extension Loop {
         options: LoopUnixServerOptions = LoopUnixServerOptions(),
         handler: @escaping LoopStreamHandler
     ) throws(LoopError) -> LoopServer {
-        try checkLimit(limit, "startUnixServer")
-        return try createUnixServer(
-            path: path, options: options, makeProtocol: serving(limit: limit, handler))
+        try createUnixServer(
+            path: path, options: options, makeProtocol: try serving(limit: limit, handler))
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Glibc
+import Testing
 
 /// A client of a server under test: a blocking socket.
 final class Client {
@@ -34,6 +35,11 @@ final class Client {
         guard write(fd, text, text.utf8.count) == text.utf8.count else {
             throw Failure(what: "write")
         }
+    }
+
+    /// Receives as many bytes as `text` has, which must be those.
+    func expect(_ text: String, sourceLocation: SourceLocation = #_sourceLocation) throws {
+        #expect(try receive(text.utf8.count) == text, sourceLocation: sourceLocation)
     }
 
     /// Receives `count` bytes, or fewer at the end of the stream.

@@ -61,6 +61,65 @@ struct ExampleTests {
         #expect(program.wait() == 0)
     }
 
+    /// The port of the server that says `line` first.
+    private func port(in line: String?, after text: String) throws -> UInt16 {
+        let line = line ?? "nothing"
+        try #require(line.hasPrefix("\(text) 127.0.0.1:"), "its first line is: \(line)")
+        return try #require(line.split(separator: ":").last.flatMap { UInt16($0) })
+    }
+
+    @Test("StreamEcho sends back what its client says", arguments: policies)
+    func streamEcho(policy: String) throws {
+        try skipUnlessAvailable(policy)
+        let server = try start("stream-echo", ["server", "0"], policy: policy)
+        let port = try port(in: server.readLine(), after: "Serving on")
+        for message in ["Hello", "A longer message"] {
+            let client = try start("stream-echo", ["client", "\(port)", message], policy: policy)
+            #expect(
+                client.readToEnd() == [
+                    "Send: \"\(message)\"", "Received: \"\(message)\"", "Close the connection",
+                ])
+            #expect(client.wait() == 0)
+            #expect(server.readLine() == "Received \"\(message)\" from 127.0.0.1")
+            #expect(server.readLine() == "Send: \"\(message)\"")
+            #expect(server.readLine() == "Close the connection")
+        }
+        server.send(SIGINT)
+        #expect(server.readToEnd() == ["Stopped"])
+        #expect(server.wait() == 0)
+    }
+
+    @Test("Chat tells everybody what one says", arguments: policies)
+    func chat(policy: String) throws {
+        try skipUnlessAvailable(policy)
+        let server = try start("chat", ["0"], policy: policy)
+        let port = try port(in: server.readLine(), after: "listening on")
+        let question = "What is your name?\n"
+        func join(_ name: String, _ answer: String) throws -> Client {
+            let client = try Client(port: port)
+            try client.send("\(name)\n")
+            try client.expect(question + answer)
+            return client
+        }
+        let anna = try join("anna", "Hello, anna.\n")
+        let bert = try join("bert", "Hello, bert.\n")
+        try anna.expect("* bert is here\n")
+        let other = try join("anna", "Somebody has that name already.\n")
+        #expect(try other.receive(1) == "", "it is sent away")
+        try bert.send("good morning\r\nhow are you?\n")
+        try anna.expect("bert: good morning\nbert: how are you?\n")
+        try anna.send("well\n")
+        try bert.expect("anna: well\n")
+        try bert.send(String(repeating: "a", count: 1100))
+        try bert.expect("That was too long.\n")
+        #expect(try bert.receive(1) == "", "it is sent away")
+        try anna.expect("* bert has left\n")
+        server.send(SIGTERM)
+        #expect(try anna.receive(1) == "", "the end of the stream")
+        #expect(server.readToEnd() == ["stopped"])
+        #expect(server.wait() == 0)
+    }
+
     @Test("ScheduledCalls runs a task that was submitted from inside a task", arguments: policies)
     func scheduledCalls(policy: String) throws {
         try skipUnlessAvailable(policy)

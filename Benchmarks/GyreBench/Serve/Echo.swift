@@ -32,7 +32,7 @@ final class Echo: LoopStreamProtocol {
 @Sendable func echo(_ reader: LoopStreamReader, _ writer: LoopStreamWriter) async throws {
     do {
         while true {
-            let bytes = try await reader.read(64 << 10)
+            let bytes = try await reader.read(256 << 10)
             if bytes.isEmpty { return }
             try writer.write(bytes)
             try await writer.drain()

@@ -102,17 +102,15 @@ struct ServeEcho: ParsableCommand {
 
     private func serveWithStreams(on loop: Loop) throws {
         let stop = try interrupt(on: loop)
-        do {
-            try loop.runUntilComplete { [self] in
-                let server = try await Loop.running.startServer(
-                    host: host, port: port, options: .echo(congestion), handler: echo)
-                defer { server.close() }
-                try announce(server)
-                try await stop.value
-            }
-        } catch is CancellationError {}
-        for task in loop.allTasks { task.cancel("the server ends") }
-        while !loop.allTasks.isEmpty { try loop.run(.once) }
+        try loop.runUntilComplete { [self] in
+            let server = try await Loop.running.startServer(
+                host: host, port: port, options: .echo(congestion), handler: echo)
+            try announce(server)
+            do { try await stop.value } catch is CancellationError {}
+            server.close()
+            server.abortClients()
+            try await server.waitClosed()
+        }
     }
 
     /// What a signal cancels.
