@@ -110,6 +110,9 @@ let package = Package(
             name: "gyre-example-stream-echo", dependencies: ["Gyre"],
             path: "Sources/Examples/StreamEcho"),
         .executableTarget(
+            name: "gyre-example-first-steps", dependencies: ["Gyre"],
+            path: "Sources/Examples/FirstSteps"),
+        .executableTarget(
             name: "gyre-example-policy-swap", dependencies: ["Gyre"],
             path: "Sources/Examples/PolicySwap"),
         .executableTarget(
@@ -137,8 +140,9 @@ let package = Package(
             name: "ExampleTests",
             dependencies: [
                 "Gyre", "TestPrograms", "gyre-example-chat", "gyre-example-echo",
-                "gyre-example-future-errors", "gyre-example-gather-versus-wait",
-                "gyre-example-policy-swap", "gyre-example-scheduled-calls",
+                "gyre-example-first-steps", "gyre-example-future-errors",
+                "gyre-example-gather-versus-wait", "gyre-example-policy-swap",
+                "gyre-example-scheduled-calls",
                 "gyre-example-stop-on-interrupt", "gyre-example-stop-on-signal",
                 "gyre-example-stream-echo", "gyre-example-tasks-inside-tasks",
                 "gyre-example-wait-any",

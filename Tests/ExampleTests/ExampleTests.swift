@@ -30,6 +30,20 @@ struct ExampleTests {
             Program.path("gyre-example-\(name)"), arguments, environment: environment)
     }
 
+    @Test(
+        "FirstSteps does what its article says", arguments: policies,
+        [
+            ("timer", ["Hello", "world"]), ("tasks", ["3", "2", "1", "lift-off"]),
+            ("several", ["got quick", "got slow", "4 and 5 bytes"]),
+            ("limits", ["cleaning up", "that took too long"]), ("connection", ["I am here, too"]),
+        ])
+    func firstSteps(policy: String, step: (name: String, prints: [String])) throws {
+        try skipUnlessAvailable(policy)
+        let program = try start("first-steps", [step.name], policy: policy)
+        #expect(program.readToEnd() == step.prints)
+        #expect(program.wait() == 0)
+    }
+
     @Test("StopOnInterrupt prints until it is interrupted", arguments: policies)
     func stopOnInterrupt(policy: String) throws {
         try skipUnlessAvailable(policy)

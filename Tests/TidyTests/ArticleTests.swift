@@ -20,6 +20,19 @@ struct ArticleTests {
         }
     }
 
+    @Test("The code of the first steps is the code of the examples")
+    func firstSteps() throws {
+        let sources = try ["FirstSteps", "Chat"].map { name in
+            try Repository.file("Sources/Examples/\(name)/main.swift").text
+        }
+        let article = try Repository.file("Sources/Gyre/Gyre.docc/FirstSteps.md").text
+        let parts = article.components(between: "```swift\n", and: "```")
+        #expect(parts.count >= 8)
+        for part in parts where !sources.contains(where: { $0.contains(part) }) {
+            Issue.record("not in the examples:\n\(part)")
+        }
+    }
+
     @Test("Files that the articles name exist")
     func paths() throws {
         let articles = Repository.files.filter { $0.path.hasSuffix(".md") }
