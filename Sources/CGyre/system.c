@@ -5,11 +5,13 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/epoll.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -88,4 +90,31 @@ ssize_t gyre_write(int fd, const void *bytes, size_t count) {
         atomic_store_explicit(&has_no_signal_flag, true, memory_order_relaxed);
     }
     return write_with_signal_blocked(fd, bytes, count);
+}
+
+int gyre_accept_from(int listener, void *address, uint32_t *length, int flags) {
+    return accept4(listener, address, length, flags);
+}
+
+int64_t gyre_sendfile(int socket, int file, int64_t *position, uint64_t count) {
+    // There is no flag for a broken connection to raise no signal: it is held back meanwhile, and
+    // taken away.
+    sigset_t pipe_signal, before, pending;
+    sigemptyset(&pipe_signal);
+    sigaddset(&pipe_signal, SIGPIPE);
+    sigpending(&pending);
+    bool was_pending = sigismember(&pending, SIGPIPE) == 1;
+    pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+    off64_t offset = *position;
+    ssize_t sent = sendfile64(socket, file, &offset, count);
+    int error = errno;
+    *position = offset;
+    if (sent < 0 && error == EPIPE && !was_pending) {
+        struct timespec none = {0};
+        while (sigtimedwait(&pipe_signal, NULL, &none) < 0 && errno == EINTR)
+            continue;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = error;
+    return sent;
 }

@@ -9,6 +9,12 @@ struct Watchers {
     fileprivate var readers: [CInt: Watcher] = [:]
     fileprivate var writers: [CInt: Watcher] = [:]
     fileprivate var owned: [Bool] = []
+    /// Calls that wait for a descriptor of the caller's.
+    var uses: [UseKey: DescriptorUse] = [:]
+
+    func isWatched(_ fd: CInt, _ direction: Operation.Direction) -> Bool {
+        !(direction == .read ? readers : writers).isEmpty && self[direction, fd] != nil
+    }
 
     fileprivate subscript(direction: Operation.Direction, fd: CInt) -> Watcher? {
         get { direction == .read ? readers[fd] : writers[fd] }
@@ -105,6 +111,10 @@ extension Loop {
         checkThread("addReader or addWriter", instead: "handle.callSoonThreadSafe")
         guard !isClosed else { throw LoopError(.closed, operation: operation) }
         try checkWatchable(fd, operation)
+        guard watchers.uses[UseKey(fd: fd, direction: direction)] == nil else {
+            throw LoopError(
+                .inUse, operation: operation, detail: "a call waits for descriptor \(fd)")
+        }
         if let watcher = watchers[direction, fd] {
             watcher.replace(body, site)
             return
@@ -133,10 +143,13 @@ extension Loop {
                 errno: EPERM, operation: operation,
                 detail: "a file or device that is always ready cannot be watched")
         }
-        guard !(Int(fd) < watchers.owned.count && watchers.owned[Int(fd)]) else {
-            throw LoopError(
-                .inUse, operation: operation, detail: "descriptor \(fd) belongs to a transport")
-        }
+        try checkOwner(of: fd, operation)
+    }
+
+    func checkOwner(of fd: CInt, _ operation: String) throws(LoopError) {
+        guard fd >= 0, Int(fd) < watchers.owned.count, watchers.owned[Int(fd)] else { return }
+        throw LoopError(
+            .inUse, operation: operation, detail: "descriptor \(fd) belongs to a transport")
     }
 
     private func isWatchable(_ fd: CInt, kind: mode_t) -> Bool {
@@ -157,6 +170,7 @@ extension Loop {
 
     /// Marks `fd` as belonging to a transport or server of this loop.
     package func claimDescriptor(_ fd: CInt) {
+        if !watchers.uses.isEmpty { endUses(of: fd) }
         while watchers.owned.count <= Int(fd) { watchers.owned.append(false) }
         watchers.owned[Int(fd)] = true
     }

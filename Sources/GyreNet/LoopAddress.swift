@@ -39,6 +39,18 @@ public struct LoopAddress: Sendable {
         self = address
     }
 
+    /// The address that the socket `fd` is bound to; nil when it is none, or not open.
+    public init?(localAddressOf fd: CInt) {
+        guard let address = Socket.localAddress(of: fd) else { return nil }
+        self = address
+    }
+
+    /// The address of the peer of the socket `fd`; nil when it is not connected.
+    public init?(peerAddressOf fd: CInt) {
+        guard let address = Socket.peerAddress(of: fd) else { return nil }
+        self = address
+    }
+
     package var family: CInt { CInt(storage.ss_family) }
 
     /// The host as a number, `127.0.0.1` or `::1`, with the scope where there is one; empty for a
@@ -55,6 +67,22 @@ public struct LoopAddress: Sendable {
         withUnsafePointer(to: storage) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, length) }
         }
+    }
+
+    /// Makes a call that says the address of a peer, which is nil when it has none.
+    static func receiving(
+        into address: inout LoopAddress?,
+        _ call: (UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> Int
+    ) -> Int {
+        var storage = sockaddr_storage()
+        var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        // SAFETY: a sockaddr_storage holds any kind of socket address, by its definition.
+        let result = withUnsafeMutablePointer(to: &storage) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { call($0, &length) }
+        }
+        let hasName = result >= 0 && Int(length) > MemoryLayout<sa_family_t>.size
+        address = hasName ? LoopAddress(storage: storage, length: length) : nil
+        return result
     }
 
     private func names() -> (host: String, port: String) {

@@ -111,6 +111,24 @@ public struct LoopConnection: Sendable {
         if core.isWritingPaused { try await core.drain() }
     }
 
+    /// Sends the bytes of `file` from `offset` on, `count` of them or all up to its end, behind
+    /// what was written before; see ``LoopTransport/sendFile(_:offset:count:method:)``.
+    ///
+    /// - Returns: How many bytes were sent.
+    /// - Throws: ``LoopError`` of the file or the connection; ``LoopError/Code/inUse`` while
+    ///   another is sent; `CancellationError` when the task is cancelled, which ends it early.
+    public func sendFile(
+        _ file: CInt, offset: Int = 0, count: Int? = nil,
+        method: LoopSendFileMethod = .automatic
+    ) async throws -> Int {
+        guard handle.isOnLoop else {
+            return try await core.onLoop {
+                try await sendFile(file, offset: offset, count: count, method: method)
+            }
+        }
+        return try await core.open().sendFile(file, offset: offset, count: count, method: method)
+    }
+
     /// Ends the sending side after what was written; the peer's bytes still arrive.
     public func writeEOF() async throws {
         guard handle.isOnLoop else { return try await core.onLoop { try await writeEOF() } }

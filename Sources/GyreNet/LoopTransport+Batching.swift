@@ -95,7 +95,9 @@ extension LoopTransport {
         if result == pieceCount {
             removePiece(in: buffers)
             guard
-                queue != nil || !state.isDisjoint(with: [.closing, .endRequested, .writingPaused])
+                queue != nil
+                    || !state.isDisjoint(
+                        with: [.closing, .endRequested, .writingPaused, .sendingFile])
             else { return }
             allSent()
         } else {

@@ -10,6 +10,7 @@ import GyreCore
 extension LoopTransport {
     /// A poll of a pipe completed.
     func polled(_ completion: Completion) {
+        guard kind != .socket else { return filePolled(completion) }
         guard completion.id != sendID else { return mayBeWritten(completion.result) }
         if !completion.more { receiveID = .none }
         guard completion.result < 0 else {

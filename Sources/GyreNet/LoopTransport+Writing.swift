@@ -22,6 +22,7 @@ extension LoopTransport {
     ///
     /// - Throws: ``LoopError/Code/endOfFileWritten`` after ``writeEOF()``;
     ///   ``LoopError/Code/notSupported`` at the reading end of a pipe.
+    ///   ``LoopError/Code/inUse`` while a file is sent.
     public func write(_ bytes: RawSpan) throws(LoopError) {
         guard try mayWrite() else { return }
         bytes.withUnsafeBytes { write($0) }
@@ -65,21 +66,40 @@ extension LoopTransport {
         }
         guard state.isDisjoint(with: [.endRequested, .closing]) else { return }
         state.insert(.endRequested)
-        if bufferedCount == 0 { shutDown() }
+        if bufferedCount == 0, !state.contains(.sendingFile) { shutDown() }
     }
 
     private func mayWrite() throws(LoopError) -> Bool {
         loop.checkThread("write", instead: "handle.callSoonThreadSafe")
-        guard state.isDisjoint(with: [.closing, .endRequested]) else {
+        guard state.isDisjoint(with: [.closing, .endRequested, .sendingFile]) else {
             if state.contains(.closing) { return false }
-            throw LoopError(
-                .endOfFileWritten, operation: "write", detail: "writeEOF was called before")
+            throw refusal(of: "write")
         }
         guard kind != .readPipe else {
             throw LoopError(
                 .notSupported, operation: "write", detail: "this is the reading end of a pipe")
         }
         return true
+    }
+
+    /// Throws where a write would be dropped or refused.
+    func checkMayWrite(_ operation: String) throws(LoopError) {
+        if !state.isDisjoint(with: [.closing, .endRequested, .sendingFile]) {
+            throw refusal(of: operation)
+        }
+        guard kind == .socket else {
+            throw LoopError(.notSupported, operation: operation, detail: "this is a pipe")
+        }
+    }
+
+    @inline(never)
+    private func refusal(of operation: String) -> LoopError {
+        if state.contains(.closing) { return LoopError(.closed, operation: operation) }
+        if state.contains(.sendingFile) {
+            return LoopError(.inUse, operation: operation, detail: "a file is being sent")
+        }
+        return LoopError(
+            .endOfFileWritten, operation: operation, detail: "writeEOF was called before")
     }
 
     // MARK: Sending
@@ -186,7 +206,9 @@ extension LoopTransport {
 
     func emptied() {
         queue = nil
-        if state.contains(.closing) {
+        if state.contains(.sendingFile) {
+            continueFile()
+        } else if state.contains(.closing) {
             end(nil)
         } else if state.contains(.endRequested) {
             shutDown()
@@ -231,7 +253,8 @@ extension LoopTransport {
     }
 
     func tellMarks() {
-        guard let proto, !state.contains(.ending) else { return }
+        // What a file fills the buffer with is nothing to the protocol, which must not write.
+        guard let proto, state.isDisjoint(with: [.ending, .sendingFile]) else { return }
         let count = bufferedCount
         if count > highMark, !state.contains(.writingPaused) {
             state.insert(.writingPaused)

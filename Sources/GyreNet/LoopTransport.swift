@@ -31,6 +31,8 @@ public final class LoopTransport {
         static let ending = State(rawValue: 1 << 8)
         /// Connection lost was reported.
         static let lost = State(rawValue: 1 << 9)
+        /// A file is being sent: nothing else is written, and nothing read.
+        static let sendingFile = State(rawValue: 1 << 10)
     }
 
     /// What the descriptor is.
@@ -65,6 +67,7 @@ public final class LoopTransport {
     private var resource: Int32 = -1
     private(set) var owner: (any ConnectionOwner)?
     private var lossError: (any Error)?
+    var fileSending: LoopFileSending?
 
     /// Takes over `fd`.
     init(
@@ -109,6 +112,10 @@ public final class LoopTransport {
         loop.checkThread("resumeReading", instead: "handle.callSoonThreadSafe")
         guard state.contains(.readingPaused), !state.contains(.closing) else { return }
         state.remove(.readingPaused)
+        goOnReading()
+    }
+
+    func goOnReading() {
         if held.isEmpty, !state.contains(.endHeld) {
             updateReading()
         } else {
@@ -117,9 +124,10 @@ public final class LoopTransport {
     }
 
     /// Whether data is delivered: neither paused, nor closing, nor at the peer's end of file, nor
-    /// the writing end of a pipe.
+    /// the writing end of a pipe, nor sending a file.
     public var isReading: Bool {
-        state.isDisjoint(with: [.readingPaused, .closing, .endReceived]) && kind != .writePipe
+        state.isDisjoint(with: [.readingPaused, .closing, .endReceived, .sendingFile])
+            && kind != .writePipe
     }
 
     /// Brings the receive operation in line with what is wanted.
@@ -136,13 +144,15 @@ public final class LoopTransport {
     }
 
     private func deliverHeld() {
-        guard state.isDisjoint(with: [.readingPaused, .closing]) else { return }
+        guard state.isDisjoint(with: [.readingPaused, .closing, .sendingFile]) else { return }
         if !held.isEmpty {
             let bytes = held
             held = []
             bytes.withUnsafeBytes { deliver($0) }
         }
-        if state.contains(.endHeld), state.isDisjoint(with: [.readingPaused, .closing]) {
+        if state.contains(.endHeld),
+            state.isDisjoint(with: [.readingPaused, .closing, .sendingFile])
+        {
             state.remove(.endHeld)
             deliverEnd()
         }
@@ -153,7 +163,7 @@ public final class LoopTransport {
         if !completion.more { receiveID = .none }
         if completion.result > 0 {
             guard !state.contains(.closing) else { return }
-            if state.contains(.readingPaused) || !held.isEmpty {
+            if !state.isDisjoint(with: [.readingPaused, .sendingFile]) || !held.isEmpty {
                 held.append(contentsOf: completion.bytes)
             } else {
                 deliver(completion.bytes)
@@ -183,7 +193,7 @@ public final class LoopTransport {
     func receivedEnd() {
         state.insert(.endReceived)
         guard !state.contains(.closing) else { return }
-        if state.contains(.readingPaused) || !held.isEmpty {
+        if !state.isDisjoint(with: [.readingPaused, .sendingFile]) || !held.isEmpty {
             state.insert(.endHeld)
         } else {
             deliverEnd()
@@ -206,13 +216,13 @@ public final class LoopTransport {
     /// Sends what was written, then closes.
     ///
     /// ``LoopStreamProtocol/connectionLost(_:)`` follows in a later iteration, without an error.
-    /// What is written from now on is dropped.
+    /// What is written from now on is dropped. A file that is being sent is sent to its end.
     public func close() {
         loop.checkThread("close", instead: "handle.callSoonThreadSafe")
         guard !state.contains(.closing) else { return }
         state.insert(.closing)
         updateReading()
-        if bufferedCount == 0 { end(nil) }
+        if bufferedCount == 0, !state.contains(.sendingFile) { end(nil) }
     }
 
     /// Closes at once; what was not sent is dropped.
@@ -234,6 +244,7 @@ public final class LoopTransport {
         state.formUnion([.closing, .ending])
         lossError = error
         dropPiece()
+        if state.contains(.sendingFile) { breakFile(error) }
         if receiveID != .none { loop.cancel(receiveID) }
         if sendID != .none { loop.cancel(sendID) }
         // Never inside the call that caused it.
@@ -256,6 +267,7 @@ public final class LoopTransport {
     /// Gives back what is the system's, and lets go of the protocol object.
     private func release() {
         queue = nil
+        fileSending = nil
         held = []
         proto = nil
         if kind != .socket { NonBlocking.end(fd) }

@@ -123,6 +123,14 @@ enum Socket {
         }
     }
 
+    /// The error that a socket has met by itself, or 0; asking takes it.
+    static func pendingError(of fd: CInt) -> CInt {
+        var error: CInt = 0
+        var length = socklen_t(MemoryLayout<CInt>.size)
+        guard getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 else { return errno }
+        return error
+    }
+
     static func localAddress(of fd: CInt) -> LoopAddress? { name(of: fd, getsockname) }
 
     static func peerAddress(of fd: CInt) -> LoopAddress? { name(of: fd, getpeername) }

@@ -48,6 +48,19 @@ public final class RawPeer: Sendable {
     ///
     /// Returns 0 or errno.
     static func connect(_ fd: CInt, port: Int) -> CInt {
+        withLoopback(port) { Glibc.connect(fd, $0, $1) }
+    }
+
+    /// Binds `fd` to `port` at 127.0.0.1.
+    ///
+    /// Returns 0 or errno.
+    static func bind(_ fd: CInt, port: Int) -> CInt {
+        withLoopback(port) { Glibc.bind(fd, $0, $1) }
+    }
+
+    private static func withLoopback(
+        _ port: Int, _ body: (UnsafePointer<sockaddr>, socklen_t) -> CInt
+    ) -> CInt {
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_port = UInt16(port).bigEndian
@@ -55,7 +68,7 @@ public final class RawPeer: Sendable {
         // SAFETY: a sockaddr_in is a socket address, by its definition.
         let result = withUnsafePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                Glibc.connect(fd, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+                body($0, socklen_t(MemoryLayout<sockaddr_in>.size))
             }
         }
         return result == 0 ? 0 : errno
@@ -108,9 +121,16 @@ public final class RawPeer: Sendable {
 
     /// Breaks the connection off: the server sees a reset.
     public func reset() {
+        let last = fd
+        socket.value = -1
+        if last >= 0 { Self.reset(last) }
+    }
+
+    /// Closes `fd` so that its peer sees a reset.
+    static func reset(_ fd: CInt) {
         var option = linger(l_onoff: 1, l_linger: 0)
         let length = socklen_t(MemoryLayout<linger>.size)
         setsockopt(fd, SOL_SOCKET, SO_LINGER, &option, length)
-        close()
+        Glibc.close(fd)
     }
 }

@@ -39,6 +39,7 @@ struct SafetyTests {
         "LoopRunner": "Sources/GyreTasks/LoopRunner.swift",
         "LoopConnecting": "Sources/GyreNet/LoopConnecting.swift",
         "LoopLookUp": "Sources/GyreNet/LoopLookUp.swift",
+        "LoopFileSending": "Sources/GyreNet/LoopTransport+SendFile.swift",
         "LoopServer": "Sources/GyreNet/LoopServer.swift",
         "LoopTransport": "Sources/GyreNet/LoopTransport.swift",
     ]
@@ -65,6 +66,7 @@ struct SafetyTests {
         "Sources/GyreNet/ConnectAttempt.swift",
         "Sources/GyreNet/ConnectionCore.swift",
         "Sources/GyreNet/LoopAddress+Unix.swift",
+        "Sources/GyreNet/Loop+Sockets.swift",
         "Sources/GyreNet/LoopAddress.swift",
         "Sources/GyreNet/LoopChunk.swift",
         "Sources/GyreNet/LoopConnection.swift",

@@ -21,12 +21,21 @@ int gyre_epoll_wait(
 // accept4, which Swift's Glibc module does not show (it is a GNU extension). Sets errno.
 int gyre_accept(int listener, int flags);
 
+// The same, with the address of the peer: a sockaddr, and its socklen_t. (Their types are Glibc's
+// for Swift, and would be this module's if it named them.)
+int gyre_accept_from(
+    int listener, void *_Nonnull address, uint32_t *_Nonnull length, int flags);
+
 // SO_PEERCRED: who connected to, or listens at, the other end of a Unix socket. Sets errno.
 int gyre_peer_credentials(
     int fd, int32_t *_Nonnull process, uint32_t *_Nonnull user, uint32_t *_Nonnull group);
 
 // write without the signal SIGPIPE. Sets errno.
 ssize_t gyre_write(int fd, const void *_Nullable bytes, size_t count);
+
+// sendfile, which raises no SIGPIPE here. Sends up to `count` bytes of `file` from `*position` on,
+// which it moves; the file's own position stays. Returns how many, or -1 with errno set.
+int64_t gyre_sendfile(int socket, int file, int64_t *_Nonnull position, uint64_t count);
 
 static inline void gyre_prefetch(const void *_Nonnull address) {
     __builtin_prefetch(address);

@@ -53,6 +53,10 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         case unixSockets
         /// Pipes.
         case pipes
+        /// Calls on sockets of the program's own.
+        case lowLevelSockets
+        /// Files that are sent to sockets.
+        case sendingFiles
     }
 
     /// Says the behaviour, as `callSoonRunsInOrderEachOnce`.
@@ -123,5 +127,7 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         Names.behaviours,
         UnixSockets.behaviours,
         Pipes.behaviours,
+        LowLevelSockets.behaviours,
+        SendingFiles.behaviours,
     ].flatMap { $0 }
 }
