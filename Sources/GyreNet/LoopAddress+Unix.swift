@@ -47,6 +47,13 @@ extension LoopAddress {
         self.init(storage: storage, length: socklen_t(Self.pathOffset + path.count + ending))
     }
 
+    /// Of a Unix socket without a name.
+    static var unnamedUnix: LoopAddress {
+        var storage = sockaddr_storage()
+        storage.ss_family = sa_family_t(AF_UNIX)
+        return LoopAddress(storage: storage, length: socklen_t(pathOffset))
+    }
+
     /// Where the name begins.
     private static var pathOffset: Int { MemoryLayout<sa_family_t>.size }
 

@@ -7,6 +7,7 @@
 #ifndef CGYRE_H
 #define CGYRE_H
 
+#include "CGyreDatagrams.h"
 #include "CGyreNullability.h"
 #include "CGyreRing.h"
 #include "CGyreSanitizer.h"

@@ -51,6 +51,8 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         case names
         /// Unix sockets.
         case unixSockets
+        /// Datagram endpoints.
+        case datagrams
         /// Pipes.
         case pipes
         /// Calls on sockets of the program's own.
@@ -126,6 +128,7 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         StreamWriters.behaviours,
         Names.behaviours,
         UnixSockets.behaviours,
+        Datagrams.behaviours,
         Pipes.behaviours,
         LowLevelSockets.behaviours,
         SendingFiles.behaviours,
