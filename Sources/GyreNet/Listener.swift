@@ -174,9 +174,9 @@ final class Listener: OperationTarget, LoopResource {
 
     func loopDidClose() {
         isClosed = true
-        server = nil
         retry = nil
         removeFile()
         closeDescriptor()
+        server.take()?.loopDidClose()
     }
 }

@@ -120,7 +120,7 @@ extension Loop {
         return try started(server, options)
     }
 
-    private func started(
+    func started(
         _ server: LoopServer, _ options: LoopServerOptions
     ) throws(LoopError) -> LoopServer {
         guard options.startsServing else { return server }

@@ -46,6 +46,9 @@ extension LoopServer {
     public func closeClients() {
         loop.checkThread("closeClients", instead: "handle.callSoonThreadSafe")
         for transport in loop.transports(of: self) { transport.close() }
+        for share in shares {
+            share.withTransports { for transport in $0 { transport.close() } }
+        }
     }
 
     /// Closes the connections that were accepted at once; what was not sent is dropped.
@@ -54,6 +57,9 @@ extension LoopServer {
     public func abortClients() {
         loop.checkThread("abortClients", instead: "handle.callSoonThreadSafe")
         for transport in loop.transports(of: self) { transport.abort() }
+        for share in shares {
+            share.withTransports { for transport in $0 { transport.abort() } }
+        }
     }
 
     // MARK: A shutdown with a deadline
@@ -156,13 +162,25 @@ private final class ShutDown {
 
     func expire() {
         timer?.cancel()
-        for transport in server.loop.transports(of: server) {
-            held.append(
-                LoopServerShutdown.Connection(
-                    peer: transport.peerAddress, unsentCount: transport.writeBufferSize,
-                    isClosing: transport.isClosing))
-            transport.abort()
+        held += Self.abort(server.loop.transports(of: server))
+        let bound = LoopBound(self, on: server.loop.handle)
+        for share in server.shares {
+            share.withTransports { transports in
+                // Arrives before the word that they have ended, which is sent later.
+                let connections = Self.abort(transports)
+                bound.soon { $0.held += connections }
+            }
         }
+    }
+
+    private static func abort(_ transports: [LoopTransport]) -> [LoopServerShutdown.Connection] {
+        let connections = transports.map { transport in
+            LoopServerShutdown.Connection(
+                peer: transport.peerAddress, unsentCount: transport.writeBufferSize,
+                isClosing: transport.isClosing)
+        }
+        for transport in transports { transport.abort() }
+        return connections
     }
 
     func end() -> LoopServerShutdown {

@@ -17,6 +17,10 @@ public final class LoopServer {
     private let makeProtocol: () -> any LoopStreamProtocol
     private var listeners: [Listener] = []
     private var waiters: [() -> Void] = []
+    /// The loops that serve the connections; nil is the server's own.
+    var group: LoopGroup?
+    /// What is on each loop of the group, until the server has ended.
+    var shares: [ServerShare] = []
     /// A task is in `serveForever`.
     var isServingForever = false
     /// Whether connections are accepted.
@@ -118,6 +122,7 @@ public final class LoopServer {
 
     func accepted(_ fd: CInt) {
         connectionCount += 1
+        if let group { return handOver(fd, to: group) }
         let transport = LoopTransport(
             fd: fd, loop: loop, proto: makeProtocol(), server: self)
         transport.begin()
@@ -127,6 +132,16 @@ public final class LoopServer {
         guard isClosed, connectionCount == 0 else { return }
         for waiter in waiters { loop.callSoonPlainly { waiter() } }
         waiters = []
+        shares = []
+    }
+
+    /// Its listening sockets went with the loop.
+    func loopDidClose() {
+        isClosed = true
+        isServing = false
+        listeners = []
+        waiters = []
+        shares = []
     }
 }
 

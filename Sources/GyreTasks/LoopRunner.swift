@@ -34,6 +34,8 @@ public final class LoopRunner {
     public var executorPatience = Duration.seconds(300)
     /// Whether the first SIGINT cancels the main task, and the second leaves the loop.
     public var handlesInterrupts = true
+    /// Whether signals may be handled at all: those are for one loop of a program.
+    package var handlesSignals = true
 
     /// A runner whose loop `makeLoop` makes.
     public init(makeLoop: @escaping () throws -> Loop) {
@@ -51,7 +53,7 @@ public final class LoopRunner {
             case .new:
                 let loop = try makeLoop()
                 state = .open(loop)
-                try loop.printTasksAsTheOperatorWants()
+                if handlesSignals { try loop.printTasksAsTheOperatorWants() }
                 return loop
             }
         }
@@ -70,7 +72,7 @@ public final class LoopRunner {
     ) throws -> Value {
         let loop = try checkedLoop("run")
         let main = loop.createTask(name: name, file: file, line: line, body)
-        let interrupts = Interrupts(main, on: loop, isWanted: handlesInterrupts)
+        let interrupts = Interrupts(main, on: loop, isWanted: handlesSignals && handlesInterrupts)
         defer { interrupts.end() }
         do {
             return try loop.runUntilComplete(main)

@@ -59,6 +59,8 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         case lowLevelSockets
         /// Files that are sent to sockets.
         case sendingFiles
+        /// Several loops in one program.
+        case severalLoops
     }
 
     /// Says the behaviour, as `callSoonRunsInOrderEachOnce`.
@@ -132,5 +134,6 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         Pipes.behaviours,
         LowLevelSockets.behaviours,
         SendingFiles.behaviours,
+        SeveralLoops.behaviours,
     ].flatMap { $0 }
 }
