@@ -113,6 +113,12 @@ let package = Package(
             name: "gyre-example-first-steps", dependencies: ["Gyre"],
             path: "Sources/Examples/FirstSteps"),
         .executableTarget(
+            name: "gyre-example-name-responder", dependencies: ["Gyre"],
+            path: "Sources/Examples/NameResponder"),
+        .executableTarget(
+            name: "gyre-example-port-forwarder", dependencies: ["Gyre"],
+            path: "Sources/Examples/PortForwarder"),
+        .executableTarget(
             name: "gyre-example-policy-swap", dependencies: ["Gyre"],
             path: "Sources/Examples/PolicySwap"),
         .executableTarget(
@@ -139,6 +145,7 @@ let package = Package(
         .testTarget(
             name: "ExampleTests",
             dependencies: [
+                "gyre-example-name-responder", "gyre-example-port-forwarder",
                 "Gyre", "TestPrograms", "gyre-example-chat", "gyre-example-echo",
                 "gyre-example-first-steps", "gyre-example-future-errors",
                 "gyre-example-gather-versus-wait", "gyre-example-policy-swap",

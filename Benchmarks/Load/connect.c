@@ -5,11 +5,13 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 // One source address has some 28,000 ports by default, and those of the last minute may still be
@@ -60,11 +62,39 @@ static void awaitConnected(int socket, int number, uint64_t deadline) {
     if (error != 0) fail("connection %d: %s", number, strerror(error));
 }
 
+/// Waits where the server has as many waiting as it wants.
+static void connectAllToPath(const struct options *options, int count, int *sockets) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    strncpy(address.sun_path, options->path, sizeof address.sun_path - 1);
+    struct timeval patience = {.tv_sec = (time_t)options->timeoutSeconds + 1};
+    for (int i = 0; i < count; i++) {
+        sockets[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (sockets[i] < 0) failErrno("socket");
+        setsockopt(sockets[i], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+        if (connect(sockets[i], (struct sockaddr *)&address, sizeof address) != 0) {
+            failErrno(options->path);
+        }
+        if (fcntl(sockets[i], F_SETFL, O_NONBLOCK) != 0) failErrno("fcntl");
+    }
+}
+
+static void connectAllDatagrams(const struct sockaddr_in *address, int count, int *sockets) {
+    for (int i = 0; i < count; i++) {
+        sockets[i] = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        if (sockets[i] < 0) failErrno("socket");
+        if (connect(sockets[i], (const struct sockaddr *)address, sizeof *address) != 0) {
+            failErrno("connect");
+        }
+    }
+}
+
 void connectAll(const struct options *options, int count, int *sockets) {
+    if (options->path) return connectAllToPath(options, count, sockets);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(options->port)};
     if (inet_pton(AF_INET, options->host, &address.sin_addr) != 1) {
         fail("bad IPv4 address: %s", options->host);
     }
+    if (options->isUDP) return connectAllDatagrams(&address, count, sockets);
     uint64_t deadline = nowNanoseconds() + (uint64_t)(options->timeoutSeconds * 1e9);
     int connected = 0;
     for (int i = 0; i < count; i++) {

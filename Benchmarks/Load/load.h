@@ -17,6 +17,8 @@ struct options {
     const char *host;
     const char *congestion;  // NULL: cubic, else reno
     int port;
+    const char *path;  // of a Unix socket; NULL: TCP or UDP
+    bool isUDP;
     int connections;
     size_t messageBytes;
     double seconds;

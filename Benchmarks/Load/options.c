@@ -14,6 +14,8 @@ static const char usageText[] =
     "\n"
     "  --host IPV4          of the server (127.0.0.1)\n"
     "  --port N             of the server\n"
+    "  --unix PATH          of the server's Unix socket, instead of host and port\n"
+    "  --udp                a message is a datagram; what gets lost is sent again, and counted\n"
     "  --connections N      each has one message on its way (10)\n"
     "  --size BYTES         of a message (1024)\n"
     "  --seconds S          timed phase, or how long idle connections are held (5)\n"
@@ -44,7 +46,7 @@ static double parseNumber(const char *text, double low, double high, const char 
 
 enum name {
     help, host, port, connections, size, seconds, warmup, timeout, congestion, serverPID, cpu, idle,
-    touch, namespace
+    touch, namespace, unixPath, udp
 };
 
 static const struct option names[] = {
@@ -62,6 +64,8 @@ static const struct option names[] = {
     {"idle", required_argument, NULL, idle},
     {"touch", no_argument, NULL, touch},
     {"exec-in-namespace", no_argument, NULL, namespace},
+    {"unix", required_argument, NULL, unixPath},
+    {"udp", no_argument, NULL, udp},
     {NULL, 0, NULL, 0},
 };
 
@@ -86,6 +90,8 @@ static void apply(int name, const char *value, struct options *options) {
     case cpu: options->cpu = (int)parseNumber(value, 0, 1023, "--cpu"); break;
     case idle: options->idleConnections = (int)parseNumber(value, 1, 1 << 20, "--idle"); break;
     case touch: options->isTouchingIdle = true; break;
+    case unixPath: options->path = value; break;
+    case udp: options->isUDP = true; break;
     case namespace: options->isInNamespace = true; break;
     default: usage("unknown option, or a value is missing");
     }
@@ -112,6 +118,7 @@ struct options parseOptions(int argc, char **argv) {
         return options;
     }
     if (optind != argc) usage("unexpected argument");
-    if (options.port == 0) usage("--port is missing");
+    if (options.port == 0 && !options.path) usage("--port is missing");
+    if (options.isUDP && options.messageBytes > 65507) usage("a datagram has at most 65507 bytes");
     return options;
 }

@@ -3,6 +3,9 @@
 // The closed loop: every connection has exactly one message on its way. When the answer is complete
 // and right, the next message is sent at once. After the timed phase the last answers are awaited
 // too, so an answer that never comes is found in a run of any length.
+//
+// A message over UDP is one datagram. One that does not come back is taken for lost, counted, and
+// sent again; an answer that comes after all is that of the message before, and is dropped.
 
 #define _GNU_SOURCE
 #include "load.h"
@@ -16,7 +19,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-enum { receiveBytes = 256 * 1024, eventsMax = 512 };
+enum { receiveBytes = 256 * 1024, eventsMax = 512, lossNanoseconds = 200000000 };
 
 struct connection {
     int socket;
@@ -25,6 +28,7 @@ struct connection {
     bool isOutstanding;
     uint64_t message;
     uint64_t startedAt;
+    uint64_t sentAt;  // the last time, over UDP
 };
 
 /// What is read at both ends of the timed phase.
@@ -38,6 +42,7 @@ static const struct options *options;
 static struct connection *connections;
 static int poller;
 static uint64_t answersCount;
+static uint64_t lossesCount;
 static int outstandingCount;
 static bool isDraining;
 static char receiveBuffer[receiveBytes] __attribute__((aligned(4096)));
@@ -67,6 +72,7 @@ static void startMessage(struct connection *connection, uint64_t now) {
     connection->sent = 0;
     connection->isOutstanding = true;
     connection->startedAt = now;
+    connection->sentAt = now;
     sendRest(connection);
 }
 
@@ -98,7 +104,38 @@ static void check(struct connection *connection, const char *bytes, size_t count
          (unsigned char)pattern[connection->received + place]);
 }
 
+static bool isEarlierAnswer(const struct connection *connection, size_t count) {
+    if (!connection->isOutstanding) return true;
+    if (connection->message == 0 || count != options->messageBytes) return false;
+    const char *earlier = messagePattern(numberOf(connection), connection->message - 1);
+    return memcmp(receiveBuffer, earlier, count) == 0;
+}
+
+static void receiveDatagrams(struct connection *connection) {
+    for (;;) {
+        ssize_t count = recv(connection->socket, receiveBuffer, receiveBytes, 0);
+        if (count < 0 && errno == EAGAIN) return;
+        if (count < 0) failConnection(connection, strerror(errno));
+        if (isEarlierAnswer(connection, (size_t)count)) continue;
+        if ((size_t)count != options->messageBytes) failConnection(connection, "a part came back");
+        check(connection, receiveBuffer, (size_t)count);
+        finishMessage(connection);
+    }
+}
+
+static void sendLostAgain(uint64_t now) {
+    for (int i = 0; i < options->connections; i++) {
+        struct connection *connection = &connections[i];
+        if (!connection->isOutstanding || now < connection->sentAt + lossNanoseconds) continue;
+        lossesCount++;
+        connection->sent = 0;
+        connection->sentAt = now;
+        sendRest(connection);
+    }
+}
+
 static void receive(struct connection *connection, bool isEnding) {
+    if (options->isUDP) return receiveDatagrams(connection);
     for (;;) {
         ssize_t count = recv(connection->socket, receiveBuffer, receiveBytes, 0);
         if (count < 0 && errno == EAGAIN) return;
@@ -143,6 +180,7 @@ static void runUntil(uint64_t end) {
         if (!isDraining && now >= end) return;
         if (now < checkAt) continue;
         failIfStalled();
+        if (options->isUDP) sendLostAgain(now);
         checkAt = now + 100000000;
     }
 }
@@ -198,9 +236,12 @@ static void printResult(const struct snapshot *start, const struct snapshot *end
     double seconds = (double)(end->time - start->time) / 1e9;
     double user = secondsOf(end->own.ru_utime) - secondsOf(start->own.ru_utime);
     double system = secondsOf(end->own.ru_stime) - secondsOf(start->own.ru_stime);
+    if (options->isUDP && lossesCount * 100 > messages) {
+        fail("%" PRIu64 " of %" PRIu64 " datagrams got lost", lossesCount, messages);
+    }
     printf("{\"connections\":%d,\"size\":%zu,\"seconds\":%.6f,\"messages\":%" PRIu64
-           ",\"messages_per_second\":%.1f", options->connections, options->messageBytes, seconds,
-           messages, (double)messages / seconds);
+           ",\"messages_per_second\":%.1f,\"lost\":%" PRIu64, options->connections,
+           options->messageBytes, seconds, messages, (double)messages / seconds, lossesCount);
     printf(",\"latency_ns\":{\"p50\":%" PRIu64 ",\"p90\":%" PRIu64 ",\"p99\":%" PRIu64
            ",\"p999\":%" PRIu64 ",\"max\":%" PRIu64 "}",
            latencyAt(0.5), latencyAt(0.9), latencyAt(0.99), latencyAt(0.999), latencyAt(1));
@@ -218,6 +259,7 @@ int runPingPong(const struct options *given) {
 
     resetHistogram();
     answersCount = 0;
+    lossesCount = 0;
     struct snapshot start = takeSnapshot(true);
     runUntil(start.time + (uint64_t)(options->seconds * 1e9));
     uint64_t messages = answersCount;

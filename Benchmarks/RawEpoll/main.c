@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A hand-written single-threaded TCP echo server on epoll: one half of the bar that Gyre is
-// measured against, so it does nothing that a library would have to do and an echo need not.
+// A hand-written single-threaded echo server for TCP and Unix sockets on epoll: one half of the bar
+// that Gyre is measured against, so it does nothing that a library would have to do and an echo
+// need not.
 //
 // The shape that measured best: edge-triggered interest in input only, one recv of up to 256 KiB
 // per event (again only if the buffer came back full), and the answer sent at once from the same
 // buffer. What the socket does not take is copied aside and sent when it is writable; until then
-// that connection is not read.
+// that connection is not read. For UDP see udp.c.
 
 #define _GNU_SOURCE
+#include "peer.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -21,15 +24,10 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum { receiveBytes = 256 * 1024, eventsMax = 1024, backlog = 4096, exitUsage = 64 };
-
-struct options {
-    const char *host;
-    int port;
-    const char *congestion;
-};
 
 /// Bytes of one connection that its socket did not take yet.
 struct remainder {
@@ -46,20 +44,26 @@ static int poller;
 static int listener;
 static bool isAcceptPaused;
 
-static void fail(const char *what) {
+void fail(const char *what) {
     fprintf(stderr, "gyre-peer-raw-epoll: %s: %s\n", what, strerror(errno));
     exit(1);
 }
 
-static void usage(const char *reason) {
+_Noreturn static void usage(const char *reason) {
     fprintf(stderr, "gyre-peer-raw-epoll: %s\n"
-            "usage: gyre-peer-raw-epoll [--host IPV4] [--port N] [--congestion NAME]\n", reason);
+            "usage: gyre-peer-raw-epoll [--host IPV4] [--port N] [--congestion NAME] "
+            "[--unix PATH | --udp]\n", reason);
     exit(exitUsage);
 }
 
 static struct options parseOptions(int argc, char **argv) {
-    struct options options = {"127.0.0.1", 0, NULL};
+    struct options options = {.host = "127.0.0.1"};
     for (int i = 1; i < argc; i += 2) {
+        if (strcmp(argv[i], "--udp") == 0) {
+            options.isUDP = true;
+            i--;
+            continue;
+        }
         if (i + 1 == argc) usage("each option takes a value");
         if (strcmp(argv[i], "--host") == 0) {
             options.host = argv[i + 1];
@@ -70,6 +74,8 @@ static struct options parseOptions(int argc, char **argv) {
             options.port = (int)port;
         } else if (strcmp(argv[i], "--congestion") == 0) {
             options.congestion = argv[i + 1];
+        } else if (strcmp(argv[i], "--unix") == 0) {
+            options.path = argv[i + 1];
         } else {
             usage("unknown option");
         }
@@ -92,6 +98,19 @@ static void setCongestion(int socket, const char *name) {
     int status = setsockopt(socket, IPPROTO_TCP, TCP_CONGESTION, first, (socklen_t)strlen(first));
     if (status != 0 && name) fail("congestion control");
     if (status != 0) setsockopt(socket, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
+}
+
+static void startListeningAtPath(const char *path) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof address.sun_path) usage("the path is too long");
+    strcpy(address.sun_path, path);
+    listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (listener < 0) fail("socket");
+    unlink(path);
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) != 0) fail("bind");
+    if (listen(listener, backlog) != 0) fail("listen");
+    printf("listening on %s\n", path);
+    fflush(stdout);
 }
 
 static void startListening(const struct options *options) {
@@ -211,7 +230,8 @@ int main(int argc, char **argv) {
     remainders = calloc(raiseDescriptorLimit(), sizeof *remainders);
     poller = epoll_create1(EPOLL_CLOEXEC);
     if (!remainders || poller < 0) fail("epoll_create1");
-    startListening(&options);
+    if (options.isUDP) serveDatagrams(&options, poller);
+    if (options.path) startListeningAtPath(options.path); else startListening(&options);
     watch(EPOLL_CTL_ADD, listener, EPOLLIN);
     static struct epoll_event events[eventsMax];
     for (;;) {

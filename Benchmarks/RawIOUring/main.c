@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A hand-written single-threaded TCP echo server on io_uring: the other half of the bar that Gyre
-// is measured against, so it does nothing that a library would have to do and an echo need not.
+// A hand-written single-threaded echo server for TCP and Unix sockets on io_uring: the other half
+// of the bar that Gyre is measured against, so it does nothing that a library would have to do and
+// an echo need not.
 //
 // The shape that measured best: multishot accept and multishot receive into one ring of provided
 // buffers, the answer sent from that buffer through the ring, and one enter per loop, which submits
@@ -21,6 +22,8 @@ int main(void) {
 #else
 
 #define _GNU_SOURCE
+#include "peer.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <liburing.h>
@@ -64,6 +67,7 @@ struct options {
     const char *host;
     int port;
     const char *congestion;
+    const char *path;  // of a Unix socket; NULL: TCP
     bool isClassic;
 };
 
@@ -121,12 +125,13 @@ static void failUnavailable(const char *what, int error) {
 
 static void usage(const char *reason) {
     fprintf(stderr, "gyre-peer-raw-io-uring: %s\nusage: gyre-peer-raw-io-uring [--host IPV4] "
-            "[--port N] [--congestion NAME] [--buffers incremental|classic]\n", reason);
+            "[--port N] [--congestion NAME] [--buffers incremental|classic] [--unix PATH]\n",
+            reason);
     exit(exitUsage);
 }
 
 static struct options parseOptions(int argc, char **argv) {
-    struct options options = {"127.0.0.1", 0, NULL, false};
+    struct options options = {.host = "127.0.0.1"};
     for (int i = 1; i < argc; i += 2) {
         if (i + 1 == argc) usage("each option takes a value");
         const char *value = argv[i + 1];
@@ -139,6 +144,8 @@ static struct options parseOptions(int argc, char **argv) {
             options.port = (int)port;
         } else if (strcmp(argv[i], "--congestion") == 0) {
             options.congestion = value;
+        } else if (strcmp(argv[i], "--unix") == 0) {
+            options.path = value;
         } else if (strcmp(argv[i], "--buffers") == 0) {
             options.isClassic = strcmp(value, "classic") == 0;
             if (!options.isClassic && strcmp(value, "incremental") != 0) usage("bad --buffers");
@@ -463,7 +470,8 @@ int main(int argc, char **argv) {
     if (!connections) fail("calloc");
     makeRing();
     makeBuffers(options.isClassic);
-    startListening(&options);
+    if (options.path) listener = listenAtPath(options.path, backlog);
+    else startListening(&options);
     startAccepting();
     for (;;) {
         int status = io_uring_submit_and_wait(&ring, 1);

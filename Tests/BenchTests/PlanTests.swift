@@ -10,6 +10,13 @@ import Testing
         #expect(Cell.all.map(\.name).first == "1k/10")
     }
 
+    @Test func otherTransportsAreNamed() throws {
+        let cells = try Cell.parse(list: "udp-1k-10,unix-1k/200,tcp-1k-10,unix-1k-200")
+        #expect(cells.map(\.name) == ["udp-1k-10", "unix-1k-200", "1k/10"])
+        #expect(cells.map(\.transport) == [.udp, .unix, .tcp])
+        #expect(try Cell.parse(list: "unix-1k").map(\.connections) == [10, 200, 1000])
+    }
+
     @Test func listsAreRead() throws {
         let cells = try Cell.parse(list: "1m/3, 700/1,1k/10,1K/10")
         #expect(cells.map(\.name) == ["1m/3", "700/1", "1k/10"])
@@ -22,6 +29,7 @@ import Testing
 
     @Test(arguments: [
         "", ",", "1k/", "/10", "1k/0", "0/10", "-1/10", "1g/10", "1k/10/10", "3k", "k/10",
+        "udp-", "udp-1k-0", "sctp-1k-10",
         "1k/70000", "1000m/1", "99999999999999999999/1",
     ])
     func nonsenseIsRefused(list: String) {

@@ -12,11 +12,21 @@ final class Client {
 
     private let fd: CInt
 
-    /// Connects to `port` of this machine.
-    init(port: UInt16) throws {
-        fd = socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0)
+    /// Takes over a connected socket.
+    init(socket: CInt) {
+        fd = socket
+        setLimit()
+    }
+
+    private func setLimit() {
         var limit = timeval(tv_sec: 20, tv_usec: 0)
         setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+    }
+
+    /// Connects to `port` of this machine, over TCP or UDP.
+    init(port: UInt16, overUDP: Bool = false) throws {
+        fd = socket(AF_INET, CInt(overUDP ? SOCK_DGRAM.rawValue : SOCK_STREAM.rawValue), 0)
+        setLimit()
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_port = port.bigEndian
@@ -35,6 +45,17 @@ final class Client {
         guard write(fd, text, text.utf8.count) == text.utf8.count else {
             throw Failure(what: "write")
         }
+    }
+
+    /// Ends the sending side.
+    func endSending() { shutdown(fd, CInt(SHUT_WR)) }
+
+    /// The next datagram.
+    func receiveDatagram() throws -> String {
+        var buffer = [UInt8](repeating: 0, count: 2048)
+        let received = read(fd, &buffer, buffer.count)
+        guard received >= 0 else { throw Failure(what: "read") }
+        return String(decoding: buffer[..<received], as: UTF8.self)
     }
 
     /// Receives as many bytes as `text` has, which must be those.

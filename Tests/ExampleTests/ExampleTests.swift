@@ -134,6 +134,53 @@ struct ExampleTests {
         #expect(server.wait() == 0)
     }
 
+    @Test("NameResponder answers every question", arguments: policies)
+    func nameResponder(policy: String) throws {
+        try skipUnlessAvailable(policy)
+        let responder = try start("name-responder", ["0"], policy: policy)
+        let port = try port(in: responder.readLine(), after: "answering at")
+        let clients = try (0..<2).map { _ in try Client(port: port, overUDP: true) }
+        try clients[0].send("Router\n")
+        try clients[1].send("printer")
+        try clients[0].send("gateway and more")
+        #expect(try clients[0].receiveDatagram() == "router is 192.0.2.1")
+        #expect(try clients[1].receiveDatagram() == "printer is 192.0.2.7")
+        #expect(try clients[0].receiveDatagram() == "gateway is not known here")
+        responder.send(SIGTERM)
+        #expect(responder.readToEnd() == ["stopped"])
+        #expect(responder.wait() == 0)
+    }
+
+    @Test("PortForwarder leads to a Unix socket and back", arguments: policies)
+    func portForwarder(policy: String) throws {
+        try skipUnlessAvailable(policy)
+        var service: UnixService? = try UnixService()
+        let path = try #require(service?.path)
+        let forwarder = try start("port-forwarder", ["0", path], policy: policy)
+        let line = forwarder.readLine()?.replacing(" to \(path)", with: "")
+        let port = try port(in: line, after: "forwarding")
+        let clients = try (0..<2).map { _ in try Client(port: port) }
+        for (number, client) in clients.enumerated() {
+            try client.send("question \(number)")
+            let served = try #require(try service?.accept())
+            try served.expect("question \(number)")
+            // Each direction ends by itself.
+            client.endSending()
+            #expect(try served.receive(1) == "")
+            try served.send("answer")
+            served.endSending()
+            try client.expect("answer")
+            #expect(try client.receive(1) == "")
+        }
+        service = nil
+        let late = try Client(port: port)
+        #expect(try late.receive(1) == "", "nobody serves it")
+        #expect(forwarder.readLine()?.contains("reported: connect: ") == true)
+        forwarder.send(SIGTERM)
+        #expect(forwarder.readToEnd() == ["stopped"])
+        #expect(forwarder.wait() == 0)
+    }
+
     @Test("ScheduledCalls runs a task that was submitted from inside a task", arguments: policies)
     func scheduledCalls(policy: String) throws {
         try skipUnlessAvailable(policy)

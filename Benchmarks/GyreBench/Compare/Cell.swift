@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
+/// What messages travel by.
+enum Transport: String, CaseIterable {
+    case tcp
+    case udp
+    case unix
+}
+
 /// One kind of load: the size of a message, and how many connections have one on its way.
 struct Cell: Hashable {
+    var transport = Transport.tcp
     let messageBytes: Int
     let connections: Int
 
@@ -16,14 +24,23 @@ struct Cell: Hashable {
         Cell(messageBytes: 100 << 10, connections: 200),
     ]
 
-    /// As on the command line: `1k/10`.
-    var name: String { "\(Cell.sizeName(messageBytes))/\(connections)" }
+    /// As on the command line: `1k/10`, or `udp-1k-10`.
+    var name: String {
+        let size = Cell.sizeName(messageBytes)
+        guard transport == .tcp else { return "\(transport)-\(size)-\(connections)" }
+        return "\(size)/\(connections)"
+    }
 
     /// For people: `1 KiB, 10 connections`.
     var title: String {
         let size =
             messageBytes % 1024 == 0 ? "\(messageBytes >> 10) KiB" : "\(messageBytes) bytes"
-        return "\(size), \(connections) connection\(connections == 1 ? "" : "s")"
+        let count = "\(connections) connection\(connections == 1 ? "" : "s")"
+        switch transport {
+        case .tcp: return "\(size), \(count)"
+        case .udp: return "UDP, \(size), \(connections) sockets"
+        case .unix: return "Unix socket, \(size), \(count)"
+        }
     }
 
     private static func sizeName(_ bytes: Int) -> String {
@@ -31,7 +48,7 @@ struct Cell: Hashable {
         return bytes % 1024 == 0 ? "\(bytes >> 10)k" : "\(bytes)"
     }
 
-    /// The cells that a list names: `1k/10,100k/200`.
+    /// The cells that a list names: `1k/10,udp-1k-10,unix-1k-200`.
     ///
     /// A size alone stands for its cells in ``all``.
     static func parse(list: String) throws -> [Cell] {
@@ -45,6 +62,14 @@ struct Cell: Hashable {
     }
 
     private static func parse(_ text: String) throws -> [Cell] {
+        for transport in Transport.allCases where text.hasPrefix("\(transport)-") {
+            let rest = text.dropFirst("\(transport)-".count)
+            return try parse(rest.split(separator: "-").joined(separator: "/")).map {
+                Cell(
+                    transport: transport, messageBytes: $0.messageBytes,
+                    connections: $0.connections)
+            }
+        }
         let parts = text.split(separator: "/", omittingEmptySubsequences: false)
         guard let bytes = parseSize(parts[0]), 1...(1 << 28) ~= bytes else {
             throw BenchError("\"\(text)\" does not start with a size such as 1k or 512")

@@ -18,7 +18,11 @@ struct Compare: ParsableCommand {
     var quick = false
     @Option(help: "Servers to compare with: raw, libuv, nio, python (asyncio and uvloop), or none.")
     var peers = "raw,libuv,nio"
-    @Option(help: "Cases, as size/connections: 1k/10,100k/200. A size alone takes its usual ones.")
+    @Option(
+        help: """
+            Cases, as size/connections: 1k/10,100k/200. A size alone takes its usual ones. \
+            udp-1k-10 and unix-1k-200 are over UDP and Unix sockets.
+            """)
     var cases: String?
     @Option(help: "Gyre's policies to run, or none. (default: all)")
     var policies: String?

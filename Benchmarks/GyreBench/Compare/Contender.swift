@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
 import Gyre
 
 /// An echo server that takes part.
@@ -17,11 +18,20 @@ struct Contender: Equatable {
     ///
     /// Host, port and congestion control are added.
     let command: [String]
+    /// What it serves.
+    var transports: Set<Transport> = [.tcp]
 
-    func command(congestion: String?) -> [String] {
-        let chosen = congestion.map { ["--congestion", $0] } ?? []
-        return command + ["--host", "127.0.0.1", "--port", "0"] + chosen
+    func command(congestion: String?, over transport: Transport = .tcp) -> [String] {
+        let address = ["--host", "127.0.0.1", "--port", "0"]
+        switch transport {
+        case .tcp: return command + address + (congestion.map { ["--congestion", $0] } ?? [])
+        case .udp: return command + address + ["--udp"]
+        case .unix: return command + ["--unix", Contender.socketPath]
+        }
     }
+
+    /// Where servers at Unix sockets listen, one at a time.
+    static let socketPath = "/tmp/gyre-bench-\(getpid()).sock"
 }
 
 /// A server that was asked for and cannot take part.

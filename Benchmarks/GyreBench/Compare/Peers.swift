@@ -29,7 +29,9 @@ struct ContenderSearch {
             "--policy", policy.rawValue, "--api", api.rawValue,
         ]
         let name = api == .callback ? "gyre \(policy)" : "gyre \(policy) \(api)"
-        found.append(Contender(name: name, family: .gyre, command: command))
+        let transports: Set<Transport> = api == .stream ? [.tcp, .unix] : [.tcp, .udp, .unix]
+        found.append(
+            Contender(name: name, family: .gyre, command: command, transports: transports))
     }
 
     mutating func addPeers(_ groups: [PeerGroup]) {
@@ -44,17 +46,21 @@ struct ContenderSearch {
     }
 
     private mutating func addRaw() {
-        for (name, program) in [
-            ("raw epoll", "gyre-peer-raw-epoll"), ("raw io_uring", "gyre-peer-raw-io-uring"),
-        ] {
+        let programs: [(String, String, Set<Transport>)] = [
+            ("raw epoll", "gyre-peer-raw-epoll", [.tcp, .udp, .unix]),
+            ("raw io_uring", "gyre-peer-raw-io-uring", [.tcp, .unix]),
+        ]
+        for (name, program, transports) in programs {
             add(
                 name, .raw, ["\(installation.programs)/\(program)"],
-                hint: "swift build --product \(program) makes it")
+                hint: "swift build --product \(program) makes it", transports: transports)
         }
     }
 
     private mutating func addLibuv() {
-        add("libuv", .other, ["\(installation.peers)/gyre-peer-libuv"], hint: Self.hint)
+        add(
+            "libuv", .other, ["\(installation.peers)/gyre-peer-libuv"], hint: Self.hint,
+            transports: [.tcp, .unix])
     }
 
     private mutating func addNIO() {
@@ -86,10 +92,12 @@ struct ContenderSearch {
     private static let hint = "Benchmarks/build-peers makes it"
 
     private mutating func add(
-        _ name: String, _ family: Contender.Family, _ command: [String], hint: String
+        _ name: String, _ family: Contender.Family, _ command: [String], hint: String,
+        transports: Set<Transport> = [.tcp]
     ) {
         if System.isExecutable(command[0]) {
-            found.append(Contender(name: name, family: family, command: command))
+            found.append(
+                Contender(name: name, family: family, command: command, transports: transports))
         } else {
             let reason = "no \(command[0]); \(hint)"
             missing.append(MissingContender(name: name, reason: reason))

@@ -63,8 +63,9 @@ struct Runner {
         _ contender: Contender, _ step: Plan.Step, seconds: Double, warmup: Double
     ) throws -> RunResult {
         let server = try ChildProcess(
-            contender.command(congestion: congestion), cpu: cpus.server)
-        let port = try awaitPort(server)
+            contender.command(congestion: congestion, over: step.cell.transport),
+            cpu: cpus.server)
+        let port = try awaitPort(server, step.cell.transport)
         let before = (
             machine: MachineTime.now, time: System.monotonicSeconds, server: server.cpuSeconds,
             delay: server.runDelaySeconds, own: bench_process_cpu(getpid())
@@ -100,21 +101,30 @@ struct Runner {
     private func loadCommand(
         _ cell: Cell, server: ChildProcess, port: Int, _ seconds: Double, _ warmup: Double
     ) -> [String] {
-        var command = [
-            loadGenerator, "--port", "\(port)", "--connections", "\(cell.connections)",
-            "--size", "\(cell.messageBytes)", "--seconds", "\(seconds)", "--warmup", "\(warmup)",
-            "--server-pid", "\(server.pid)", "--cpu", "\(cpus.load)",
-        ]
+        let target =
+            switch cell.transport {
+            case .tcp: ["--port", "\(port)"]
+            case .udp: ["--port", "\(port)", "--udp"]
+            case .unix: ["--unix", Contender.socketPath]
+            }
+        var command =
+            [loadGenerator] + target + [
+                "--connections", "\(cell.connections)",
+                "--size", "\(cell.messageBytes)", "--seconds", "\(seconds)", "--warmup",
+                "\(warmup)",
+                "--server-pid", "\(server.pid)", "--cpu", "\(cpus.load)",
+            ]
         if let congestion { command += ["--congestion", congestion] }
         return command
     }
 
-    /// Reads `listening on HOST:PORT`.
-    private func awaitPort(_ server: ChildProcess) throws -> Int {
+    /// Reads `listening on HOST:PORT`, or `listening on PATH`, which has no port.
+    private func awaitPort(_ server: ChildProcess, _ transport: Transport) throws -> Int {
         guard let line = try server.readLine(timeout: Runner.patience) else {
             let status = server.collect().status
             throw BenchError("ended with status \(status) before it listened\(server.reason)")
         }
+        if transport == .unix, line == "listening on \(Contender.socketPath)" { return 0 }
         guard line.hasPrefix("listening on "), let end = line.split(separator: ":").last,
             let port = Int(end)
         else { throw BenchError("said \"\(line)\" where \"listening on HOST:PORT\" was due") }

@@ -58,3 +58,41 @@ extension Loop {
         try createServer(host: host, port: port, options: .echo(congestion)) { Echo() }
     }
 }
+
+extension LoopUnixServerOptions {
+    /// Those of an echo server to measure.
+    static var echo: LoopUnixServerOptions {
+        var options = LoopUnixServerOptions()
+        options.backlog = 4096
+        return options
+    }
+}
+
+/// Sends datagrams back to where they come from.
+final class DatagramEcho: LoopDatagramProtocol {
+    private var transport: LoopDatagramTransport?
+
+    func connectionMade(_ transport: LoopDatagramTransport) { self.transport = transport }
+
+    func datagramReceived(_ data: RawSpan, from address: LoopAddress) throws {
+        try transport?.sendTo(data, address)
+    }
+
+    func connectionLost(_ error: (any Error)?) { transport = nil }
+}
+
+/// The same as an async function.
+@Sendable func echo(_ endpoint: LoopDatagramEndpoint) async throws {
+    for try await datagram in endpoint.datagrams {
+        try await endpoint.sendTo(datagram.bytes, datagram.address)
+    }
+}
+
+extension LoopDatagramOptions {
+    /// Those of an echo server to measure.
+    static var echo: LoopDatagramOptions {
+        var options = LoopDatagramOptions()
+        options.receiveBufferSize = 4 << 20
+        return options
+    }
+}

@@ -37,10 +37,10 @@ enum ServerAPI: String, CaseIterable, ExpressibleByArgument {
 struct ServeEcho: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "echo",
-        abstract: "Serves TCP connections and sends back what they send.",
+        abstract: "Serves connections, or datagrams, and sends back what comes.",
         discussion: """
-            Prints "listening on HOST:PORT" when it accepts connections. Ends with status 0 on \
-            SIGINT and SIGTERM.
+            Prints "listening on HOST:PORT" or "listening on PATH" when it serves. Ends with \
+            status 0 on SIGINT and SIGTERM.
             """
     )
 
@@ -56,8 +56,15 @@ struct ServeEcho: ParsableCommand {
     var api = ServerAPI.callback
     @Option(help: "TCP congestion control. (default: the system's)")
     var congestion: String?
+    @Option(help: "Serve the Unix socket at this path instead.")
+    var unix: String?
+    @Flag(help: "Serve datagrams instead of connections.")
+    var udp = false
 
     func validate() throws {
+        guard !udp || (unix == nil && api != .stream) else {
+            throw ValidationError("--udp goes with neither --unix nor --api stream")
+        }
         guard 0...65535 ~= port else {
             throw ValidationError("--port takes a number from 0 to 65535")
         }
@@ -68,6 +75,7 @@ struct ServeEcho: ParsableCommand {
         let loop = try makeLoop(policy: policy)
         switch api {
         case .callback: try serveWithCallbacks(on: loop)
+        case .async where udp: try serveDatagramsWithTasks(on: loop)
         case .async: try serveWithTasks(on: loop)
         case .stream: try serveWithStreams(on: loop)
         }
@@ -79,8 +87,20 @@ struct ServeEcho: ParsableCommand {
         for signal in [SIGINT, SIGTERM] {
             try loop.addSignalHandler(signal) { Loop.running.stop() }
         }
-        let server = try loop.serveEcho(host: host, port: port, congestion: congestion)
-        try announce(server)
+        if udp {
+            let transport = try loop.createDatagramEndpoint(
+                local: LoopAddress(host: host, port: port), options: .echo
+            ) { DatagramEcho() }
+            try announce(transport.localAddress)
+            return try loop.runForever()
+        }
+        let server =
+            if let unix {
+                try loop.createUnixServer(path: unix, options: .echo) { Echo() }
+            } else {
+                try loop.serveEcho(host: host, port: port, congestion: congestion)
+            }
+        try announce(server.addresses.first)
         try loop.runForever()
         server.close()
     }
@@ -89,23 +109,46 @@ struct ServeEcho: ParsableCommand {
         let stop = try interrupt(on: loop)
         do {
             try loop.runUntilComplete { [self] in
-                try await withServer(
-                    host: host, port: port, options: .echo(congestion), patience: .zero,
-                    handler: echo
-                ) { server in
-                    try announce(server)
+                let whenServing: (LoopServer) async throws -> Void = { server in
+                    try announce(server.addresses.first)
                     try await stop.value
+                }
+                if let unix {
+                    try await withUnixServer(
+                        path: unix, options: .echo, patience: .zero, handler: echo, whenServing)
+                } else {
+                    try await withServer(
+                        host: host, port: port, options: .echo(congestion), patience: .zero,
+                        handler: echo, whenServing)
                 }
             }
         } catch is CancellationError {}
     }
 
+    private func serveDatagramsWithTasks(on loop: Loop) throws {
+        let stop = try interrupt(on: loop)
+        try loop.runUntilComplete { [self] in
+            let local = try LoopAddress(host: host, port: port)
+            let endpoint = try Loop.running.openDatagramEndpoint(local: local, options: .echo)
+            let echoing = Loop.running.createTask { try await echo(endpoint) }
+            try announce(endpoint.localAddress)
+            do { try await stop.value } catch is CancellationError {}
+            endpoint.abort()
+            try await echoing.value
+        }
+    }
+
     private func serveWithStreams(on loop: Loop) throws {
         let stop = try interrupt(on: loop)
         try loop.runUntilComplete { [self] in
-            let server = try await Loop.running.startServer(
-                host: host, port: port, options: .echo(congestion), handler: echo)
-            try announce(server)
+            let server =
+                if let unix {
+                    try Loop.running.startUnixServer(path: unix, options: .echo, handler: echo)
+                } else {
+                    try await Loop.running.startServer(
+                        host: host, port: port, options: .echo(congestion), handler: echo)
+                }
+            try announce(server.addresses.first)
             do { try await stop.value } catch is CancellationError {}
             server.close()
             server.abortClients()
@@ -122,8 +165,8 @@ struct ServeEcho: ParsableCommand {
         return stop
     }
 
-    private func announce(_ server: LoopServer) throws {
-        guard let address = server.addresses.first else { throw BenchError("listens nowhere") }
+    private func announce(_ address: LoopAddress?) throws {
+        guard let address else { throw BenchError("listens nowhere") }
         System.printLine("listening on \(address)")
     }
 }

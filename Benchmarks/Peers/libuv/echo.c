@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A TCP echo server on libuv, written the way a careful user of libuv would: one shared receive
-// buffer (the callbacks of one loop never overlap), uv_try_write first, and a write request with a
-// copy only for what the socket did not take. A connection is not read while such a rest waits.
+// An echo server for TCP and Unix sockets on libuv, written the way a careful user of libuv would:
+// one shared receive buffer (the callbacks of one loop never overlap), uv_try_write first, and a
+// write request with a copy only for what the socket did not take. A connection is not read while
+// such a rest waits.
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 #include <uv.h>
 
 // libuv suggests 64 KiB to the allocation callback; more saves calls at large messages.
@@ -22,6 +24,7 @@ struct options {
     const char *host;
     int port;
     const char *congestion;
+    const char *path;  // of a Unix socket; NULL: TCP
 };
 
 struct pendingWrite {
@@ -38,12 +41,13 @@ static void fail(const char *what, int status) {
 
 static void usage(const char *reason) {
     fprintf(stderr, "gyre-peer-libuv: %s\n"
-            "usage: gyre-peer-libuv [--host IPV4] [--port N] [--congestion NAME]\n", reason);
+            "usage: gyre-peer-libuv [--host IPV4] [--port N] [--congestion NAME] [--unix PATH]\n",
+            reason);
     exit(exitUsage);
 }
 
 static struct options parseOptions(int argc, char **argv) {
-    struct options options = {"127.0.0.1", 0, NULL};
+    struct options options = {.host = "127.0.0.1"};
     for (int i = 1; i < argc; i += 2) {
         if (i + 1 == argc) usage("each option takes a value");
         if (strcmp(argv[i], "--host") == 0) {
@@ -55,6 +59,8 @@ static struct options parseOptions(int argc, char **argv) {
             options.port = (int)port;
         } else if (strcmp(argv[i], "--congestion") == 0) {
             options.congestion = argv[i + 1];
+        } else if (strcmp(argv[i], "--unix") == 0) {
+            options.path = argv[i + 1];
         } else {
             usage("unknown option");
         }
@@ -122,6 +128,17 @@ static void onRead(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer) {
     writeRest(stream, buffer->base + written, (size_t)(count - written));
 }
 
+static void onPipeConnection(uv_stream_t *listener, int status) {
+    if (status != 0) return;
+    uv_pipe_t *connection = malloc(sizeof *connection);
+    if (!connection) fail("malloc", UV_ENOMEM);
+    uv_pipe_init(listener->loop, connection, 0);
+    uv_stream_t *stream = (uv_stream_t *)connection;
+    if (uv_accept(listener, stream) != 0 || uv_read_start(stream, onAllocate, onRead) != 0) {
+        closeConnection(stream);
+    }
+}
+
 static void onConnection(uv_stream_t *listener, int status) {
     if (status != 0) return;
     uv_tcp_t *connection = malloc(sizeof *connection);
@@ -167,6 +184,17 @@ static void startListening(uv_loop_t *loop, uv_tcp_t *listener, const struct opt
     fflush(stdout);
 }
 
+static void startListeningAtPath(uv_loop_t *loop, uv_pipe_t *listener, const char *path) {
+    uv_pipe_init(loop, listener, 0);
+    unlink(path);
+    int status = uv_pipe_bind(listener, path);
+    if (status != 0) fail("bind", status);
+    status = uv_listen((uv_stream_t *)listener, backlog, onPipeConnection);
+    if (status != 0) fail("listen", status);
+    printf("listening on %s\n", path);
+    fflush(stdout);
+}
+
 int main(int argc, char **argv) {
     struct options options = parseOptions(argc, argv);
     raiseDescriptorLimit();
@@ -178,7 +206,12 @@ int main(int argc, char **argv) {
     uv_signal_start(&interrupt, onSignal, SIGINT);
     uv_signal_start(&terminate, onSignal, SIGTERM);
     uv_tcp_t listener;
-    startListening(loop, &listener, &options);
+    uv_pipe_t pipeListener;
+    if (options.path) {
+        startListeningAtPath(loop, &pipeListener, options.path);
+    } else {
+        startListening(loop, &listener, &options);
+    }
     uv_run(loop, UV_RUN_DEFAULT);
     return 0;
 }
