@@ -44,7 +44,7 @@ public struct LoopStreamWriter: Sendable {
     ///
     /// Adds nothing between them, as asyncio does not.
     public func writeLines(_ pieces: [[UInt8]]) throws {
-        try onLoop { core throws(LoopError) in try core.transport?.write(pieces: pieces) }
+        try onLoop { core throws(LoopError) in try core.transport?.writeLines(pieces) }
     }
 
     /// Sends the UTF-8 bytes of several pieces, as ``writeLines(_:)-([[UInt8]])``.

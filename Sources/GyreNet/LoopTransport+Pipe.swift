@@ -34,7 +34,7 @@ extension LoopTransport {
         switch attempting({ Glibc.read(fd, buffer.baseAddress, buffer.count) }) {
         case .wouldBlock: return
         case .finished(let count) where count > 0:
-            deliver(UnsafeRawBufferPointer(rebasing: buffer[..<Int(count)]))
+            deliverPieces(UnsafeRawBufferPointer(rebasing: buffer[..<Int(count)]))
         case .finished(0): receivedEnd()
         // So a terminal says that its other side is gone.
         case .finished(-EIO) where isatty(fd) == 1: receivedEnd()

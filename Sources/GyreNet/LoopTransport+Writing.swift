@@ -41,8 +41,9 @@ extension LoopTransport {
         text.withUTF8 { write(UnsafeRawBufferPointer($0)) }
     }
 
-    /// Sends several pieces in order, in one send where the kernel has room for them.
-    public func write(pieces: [[UInt8]]) throws(LoopError) {
+    /// Sends several pieces in order, in one send where the kernel has room for them; `writelines`
+    /// of asyncio, which adds nothing between them either.
+    public func writeLines(_ pieces: [[UInt8]]) throws(LoopError) {
         guard try mayWrite() else { return }
         settlePiece()
         for piece in pieces { piece.withUnsafeBytes { keep($0) } }

@@ -33,6 +33,8 @@ public final class LoopTransport {
         static let lost = State(rawValue: 1 << 9)
         /// A file is being sent: nothing else is written, and nothing read.
         static let sendingFile = State(rawValue: 1 << 10)
+        /// The protocol has buffers of its own.
+        static let lendsBuffer = State(rawValue: 1 << 11)
     }
 
     /// What the descriptor is.
@@ -49,7 +51,7 @@ public final class LoopTransport {
     var fd: CInt
     var proto: (any LoopStreamProtocol)?
     /// What arrived between a pause and the kernel's word that it stopped receiving.
-    private var held: [UInt8] = []
+    var held: [UInt8] = []
     var sendID = OperationID.none
     // SAFETY: it points into the loop's send buffers, `pieceCount` bytes, which stay in place until
     // the piece is released.
@@ -68,6 +70,8 @@ public final class LoopTransport {
     private(set) var owner: (any ConnectionOwner)?
     private var lossError: (any Error)?
     var fileSending: LoopFileSending?
+    /// The protocol, when it has buffers of its own.
+    var buffered: (any LoopBufferedProtocol)?
 
     /// Takes over `fd`.
     init(
@@ -81,6 +85,7 @@ public final class LoopTransport {
         owner = server
         loop.claimDescriptor(fd)
         resource = loop.register(self)
+        noteKind(of: proto)
     }
 
     /// Tells the protocol, and begins to read unless it does not want to.
@@ -148,7 +153,7 @@ public final class LoopTransport {
         if !held.isEmpty {
             let bytes = held
             held = []
-            bytes.withUnsafeBytes { deliver($0) }
+            bytes.withUnsafeBytes { deliverPieces($0) }
         }
         if state.contains(.endHeld),
             state.isDisjoint(with: [.readingPaused, .closing, .sendingFile])
@@ -163,8 +168,9 @@ public final class LoopTransport {
         if !completion.more { receiveID = .none }
         if completion.result > 0 {
             guard !state.contains(.closing) else { return }
-            if !state.isDisjoint(with: [.readingPaused, .sendingFile]) || !held.isEmpty {
-                held.append(contentsOf: completion.bytes)
+            let aside: State = [.readingPaused, .sendingFile, .lendsBuffer]
+            if !state.isDisjoint(with: aside) || !held.isEmpty {
+                receivedAside(completion.bytes)
             } else {
                 deliver(completion.bytes)
             }
@@ -228,8 +234,13 @@ public final class LoopTransport {
     /// Closes at once; what was not sent is dropped.
     ///
     /// ``LoopStreamProtocol/connectionLost(_:)`` follows in a later iteration, without an error.
-    public func abort() {
+    ///
+    /// The peer reads an end of file, as after ``close()``, unless bytes wait here that nobody
+    /// read: then, and always with `sendingReset`, the connection is reset, and the peer's next
+    /// call fails with ``LoopError/Code/connectionReset``.
+    public func abort(sendingReset: Bool = false) {
         loop.checkThread("abort", instead: "handle.callSoonThreadSafe")
+        if sendingReset, fd >= 0, kind == .socket { Socket.resetOnClose(fd) }
         end(nil)
     }
 
@@ -268,6 +279,7 @@ public final class LoopTransport {
     private func release() {
         queue = nil
         fileSending = nil
+        buffered = nil
         held = []
         proto = nil
         if kind != .socket { NonBlocking.end(fd) }

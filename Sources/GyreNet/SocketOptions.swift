@@ -123,6 +123,13 @@ enum Socket {
         }
     }
 
+    /// Lets closing `fd` reset its connection.
+    static func resetOnClose(_ fd: CInt) {
+        var option = linger(l_onoff: 1, l_linger: 0)
+        // Failing means that there is no connection any more.
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
+    }
+
     /// The error that a socket has met by itself, or 0; asking takes it.
     static func pendingError(of fd: CInt) -> CInt {
         var error: CInt = 0

@@ -61,6 +61,8 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         case sendingFiles
         /// Several loops in one program.
         case severalLoops
+        /// Protocols with buffers, protocols that change, ends of a connection.
+        case transports
     }
 
     /// Says the behaviour, as `callSoonRunsInOrderEachOnce`.
@@ -135,5 +137,6 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         LowLevelSockets.behaviours,
         SendingFiles.behaviours,
         SeveralLoops.behaviours,
+        BufferedProtocols.behaviours,
     ].flatMap { $0 }
 }

@@ -131,7 +131,7 @@ extension Streams {
         // Pieces of one call go together too, in order.
         pair.far.onData = { if pair.far.received.count >= 2 * count { pair.loop.stop() } }
         let pieces = stride(from: 0, to: count, by: 100).map { pattern(100, seed: count + $0) }
-        pair.loop.callSoon { try pair.nearTransport.write(pieces: pieces) }
+        pair.loop.callSoon { try pair.nearTransport.writeLines(pieces) }
         try kit.run(pair.loop)
         try expectPattern(pair.far.received, count: 2 * count)
         try pair.close()

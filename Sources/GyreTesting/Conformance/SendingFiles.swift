@@ -189,7 +189,7 @@ enum SendingFiles {
                 transport.sendFile(file.fd, method: method, completion: ended)
                 let refused: [() throws -> Void] = [
                     { try transport.write([1]) }, { try transport.write("a") },
-                    { try transport.write(pieces: [[1], [2]]) },
+                    { try transport.writeLines([[1], [2]]) },
                 ]
                 for write in refused {
                     do { try write() } catch let error as LoopError {

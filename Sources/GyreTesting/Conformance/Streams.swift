@@ -237,7 +237,7 @@ enum Streams {
             pair.nearTransport.close()
             try pair.nearTransport.write([UInt8](repeating: 255, count: 100))
             try pair.nearTransport.write("more")
-            try pair.nearTransport.write(pieces: [[255], [255]])
+            try pair.nearTransport.writeLines([[255], [255]])
             pair.loop.callSoon { try pair.nearTransport.write([255]) }
         }
         try kit.run(pair.loop)
@@ -272,7 +272,7 @@ enum Streams {
             pair.nearTransport.writeEOF()
             try expectError(.endOfFileWritten) { try pair.nearTransport.write([1]) }
             try expectError(.endOfFileWritten) { try pair.nearTransport.write("x") }
-            try expectError(.endOfFileWritten) { try pair.nearTransport.write(pieces: [[1]]) }
+            try expectError(.endOfFileWritten) { try pair.nearTransport.writeLines([[1]]) }
         }
         try kit.run(pair.loop)
         try expectPattern(pair.far.received, count: size)

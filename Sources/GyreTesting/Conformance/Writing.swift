@@ -59,7 +59,7 @@ extension Streams {
                         defer { written += size }
                         return pattern(size, seed: written)
                     }
-                    try transport.write(pieces: pieces)
+                    try transport.writeLines(pieces)
                 }
                 turn += 1
                 if turn < 4 * turns.count { next() } else { transport.close() }
