@@ -28,6 +28,8 @@ extension LoopError.Code {
             case EMFILE, ENFILE: .noDescriptors
             case ENOMEM, ENOBUFS: .noMemory
             case EPERM, EACCES: .notPermitted
+            case ENOENT: .notFound
+            case ESRCH: .noSuchProcess
             case ENOSYS, EOPNOTSUPP, EAFNOSUPPORT, EPROTONOSUPPORT: .notSupported
             case EINVAL: .invalidArgument
             case EBUSY: .inUse

@@ -117,6 +117,10 @@ extension LoopError.Code {
     public static let noDescriptors = Self("noDescriptors")
     /// No memory left, or a limit on it.
     public static let noMemory = Self("noMemory")
+    /// No such file or folder.
+    public static let notFound = Self("notFound")
+    /// The process has ended.
+    public static let noSuchProcess = Self("noSuchProcess")
     /// The process may not do this.
     public static let notPermitted = Self("notPermitted")
     /// The kernel or this kind of descriptor cannot do this.

@@ -110,7 +110,7 @@ extension Loop {
     }
 
     /// A limit is what a user may have written into a file.
-    private func checkLimit(_ limit: Int, _ operation: String) throws(LoopError) {
+    func checkLimit(_ limit: Int, _ operation: String) throws(LoopError) {
         guard limit > 0 else {
             throw LoopError(
                 .invalidArgument, operation: operation, detail: "the limit is to be above zero")

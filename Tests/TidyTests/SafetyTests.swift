@@ -20,6 +20,7 @@ struct SafetyTests {
         "Sources/GyreTasks/LoopBound.swift": 1,
         "Sources/GyreNet/ConnectionCore.swift": 1,
         "Sources/GyreNet/DatagramCore.swift": 1,
+        "Sources/GyreNet/ProcessCore.swift": 1,
         "Sources/GyreTasks/LoopFuture.swift": 1,
         "Sources/GyreTasks/LoopFutureBase.swift": 1,
         "Sources/GyreTasks/LoopTask.swift": 2,
@@ -43,6 +44,7 @@ struct SafetyTests {
         "LoopFileSending": "Sources/GyreNet/LoopTransport+SendFile.swift",
         "LoopDatagramTransport": "Sources/GyreNet/LoopDatagramTransport.swift",
         "LoopServer": "Sources/GyreNet/LoopServer.swift",
+        "LoopSubprocessTransport": "Sources/GyreNet/LoopSubprocessTransport.swift",
         "LoopTransport": "Sources/GyreNet/LoopTransport.swift",
     ]
 
@@ -85,6 +87,7 @@ struct SafetyTests {
         "Sources/GyreNet/ReadBuffer.swift",
         "Sources/GyreNet/Resolver.swift",
         "Sources/GyreNet/SocketOptions.swift",
+        "Sources/GyreNet/SpawnedProcess.swift",
         "Sources/GyreNet/WriteQueue.swift",
         "Sources/GyreTasks/LoopFuture+Await.swift",
         "Sources/GyreTasks/LoopTask.swift",
@@ -93,6 +96,7 @@ struct SafetyTests {
         "Sources/GyreTasks/WaitPoint.swift",
         "Sources/GyreTesting/Conformance/BufferedProtocols.swift",
         "Sources/GyreTesting/Conformance/Ports.swift",
+        "Sources/GyreTesting/Conformance/Processes.swift",
         "Sources/GyreTesting/Conformance/Signals.swift",
         "Sources/GyreTesting/OpenDescriptors.swift",
         "Sources/GyreTesting/RawPeer.swift",

@@ -63,6 +63,8 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         case severalLoops
         /// Protocols with buffers, protocols that change, ends of a connection.
         case transports
+        /// Processes.
+        case processes
     }
 
     /// Says the behaviour, as `callSoonRunsInOrderEachOnce`.
@@ -138,5 +140,7 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         SendingFiles.behaviours,
         SeveralLoops.behaviours,
         BufferedProtocols.behaviours,
+        Processes.behaviours,
+        AsyncProcesses.behaviours,
     ].flatMap { $0 }
 }
