@@ -125,6 +125,9 @@ let package = Package(
             name: "gyre-example-stop-on-interrupt", dependencies: ["Gyre"],
             path: "Sources/Examples/StopOnInterrupt"),
         .executableTarget(
+            name: "gyre-example-file-server", dependencies: ["Gyre"],
+            path: "Sources/Examples/FileServer"),
+        .executableTarget(
             name: "gyre-example-future-errors", dependencies: ["Gyre"],
             path: "Sources/Examples/FutureErrors"),
         .executableTarget(
@@ -147,7 +150,8 @@ let package = Package(
             dependencies: [
                 "gyre-example-name-responder", "gyre-example-port-forwarder",
                 "Gyre", "TestPrograms", "gyre-example-chat", "gyre-example-echo",
-                "gyre-example-first-steps", "gyre-example-future-errors",
+                "gyre-example-file-server", "gyre-example-first-steps",
+                "gyre-example-future-errors",
                 "gyre-example-gather-versus-wait", "gyre-example-policy-swap",
                 "gyre-example-scheduled-calls",
                 "gyre-example-stop-on-interrupt", "gyre-example-stop-on-signal",

@@ -12,6 +12,10 @@
 //     gyre-conformance [--policy POLICY] --replay SEED
 //                                                     runs one round of that again
 //
+//     gyre-conformance [--policy POLICY] --soak SECONDS [--connections COUNT] [--seed SEED]
+//                                                     keeps COUNT connections (ten thousand) open
+//                                                     that end at random, and counts every byte
+//
 // Without a policy the loops are made as a program's are: by GYRE_LOOP, by the default that
 // --default POLICY sets, or automatic.
 
@@ -29,6 +33,10 @@ struct Arguments {
     var fuzzSeeds: [UInt64] = []
     var operations = 1_000_000
     var replay: UInt64?
+    /// How long connections come and go at random, and how many at once.
+    var soakSeconds: Int?
+    var connections = 10_000
+    var seed: UInt64 = 1
 
     init(_ arguments: ArraySlice<String>) throws {
         var rest = arguments
@@ -45,6 +53,10 @@ struct Arguments {
                 }
             case "--operations": operations = rest.popFirst().flatMap { Int($0) } ?? operations
             case "--replay": replay = rest.popFirst().flatMap { UInt64($0) }
+            case "--soak": soakSeconds = rest.popFirst().flatMap { Int($0) }
+            case "--connections":
+                connections = rest.popFirst().flatMap { Int($0) } ?? connections
+            case "--seed": seed = rest.popFirst().flatMap { UInt64($0) } ?? seed
             default: names.insert(argument)
             }
         }
@@ -90,6 +102,14 @@ func fuzz(_ arguments: Arguments) throws {
     }
 }
 
+/// Keeps many connections busy, and throws when something was lost or is left.
+func soak(_ arguments: Arguments, seconds: Int) throws {
+    let outcome = try Soak.run(
+        makeKit(arguments.policy), connections: arguments.connections,
+        duration: .seconds(seconds), seed: arguments.seed)
+    print("seed \(arguments.seed): \(outcome)")
+}
+
 /// Returns how many behaviours were not shown.
 func check(_ behaviours: [Behaviour], _ policy: LoopPolicy?) throws -> Int {
     let kit = try makeKit(policy)
@@ -115,6 +135,10 @@ func main() throws -> CInt {
     }
     if arguments.replay != nil || !arguments.fuzzSeeds.isEmpty {
         try fuzz(arguments)
+        return EXIT_SUCCESS
+    }
+    if let seconds = arguments.soakSeconds {
+        try soak(arguments, seconds: seconds)
         return EXIT_SUCCESS
     }
     var behaviours = Behaviour.all

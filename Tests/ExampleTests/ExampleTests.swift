@@ -82,6 +82,39 @@ struct ExampleTests {
         return try #require(line.split(separator: ":").last.flatMap { UInt16($0) })
     }
 
+    @Test("FileServer sends files, and those of its folder only", arguments: policies)
+    func fileServer(policy: String) throws {
+        try skipUnlessAvailable(policy)
+        let folder = FileManager.default.temporaryDirectory
+            .appendingPathComponent("gyre-files-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(
+            at: folder.appendingPathComponent("inner"), withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let text = (0..<200_000).map { "\($0)\n" }.joined()
+        let files = ["large.txt": text, "inner/small.txt": "hello", "empty.txt": ""]
+        for (name, text) in files {
+            try Data(text.utf8).write(to: folder.appendingPathComponent(name))
+        }
+        let server = try start("file-server", [folder.path, "0"], policy: policy)
+        let port = try port(in: server.readLine(), after: "serving \(folder.path) on")
+        for (name, text) in files {
+            let client = try Client(port: port)
+            try client.send("GET /\(name) HTTP/1.0\r\nHost: here\r\n\r\n")
+            let head = "HTTP/1.0 200 OK\r\nContent-Length: \(text.utf8.count)\r\n\r\n"
+            #expect(try client.receive(1 << 22) == head + text)
+            #expect(
+                server.readLine() == "sent \(text.utf8.count) bytes of \(folder.path)/\(name)")
+        }
+        for path in ["/none.txt", "/../\(folder.lastPathComponent)/large.txt", "/inner", "/"] {
+            let client = try Client(port: port)
+            try client.send("GET \(path) HTTP/1.0\r\n\r\n")
+            #expect(try client.receive(1000).hasPrefix("HTTP/1.0 404 "), "\(path)")
+        }
+        server.send(SIGINT)
+        #expect(server.readToEnd() == ["stopped"])
+        #expect(server.wait() == 0)
+    }
+
     @Test("StreamEcho sends back what its client says", arguments: policies)
     func streamEcho(policy: String) throws {
         try skipUnlessAvailable(policy)

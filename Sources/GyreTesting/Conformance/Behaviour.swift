@@ -142,5 +142,6 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         BufferedProtocols.behaviours,
         Processes.behaviours,
         AsyncProcesses.behaviours,
+        Soaking.behaviours,
     ].flatMap { $0 }
 }
