@@ -30,24 +30,25 @@ extension Loop {
     ///
     /// A path that begins with a zero byte is an abstract name. While the server has as many that
     /// wait as it wants, the connection waits too. `completion` is called on the loop's thread, in
-    /// a later iteration, after ``LoopStreamProtocol/connectionMade(_:)`` has returned. Of the
-    /// options, only the timeout matters.
+    /// a later iteration, after ``LoopStreamProtocol/connectionMade(_:)`` has returned.
     ///
     /// - Returns: A handle with which it can be cancelled.
     @discardableResult
     public func createUnixConnection(
-        path: String, options: LoopConnectionOptions = LoopConnectionOptions(),
+        path: String, options: LoopUnixConnectionOptions = LoopUnixConnectionOptions(),
         makeProtocol: @escaping () -> any LoopStreamProtocol,
         completion: @escaping (LoopConnecting.Outcome) -> Void = { _ in }
     ) -> LoopConnecting {
         checkThread("createUnixConnection", instead: "handle.callSoonThreadSafe")
         do throws(LoopError) {
             return createConnection(
-                addresses: [try Self.unixAddress(path, "createUnixConnection")], options: options,
-                makeProtocol: makeProtocol, completion: completion)
+                addresses: [try Self.unixAddress(path, "createUnixConnection")],
+                options: options.connectionOptions, makeProtocol: makeProtocol,
+                completion: completion)
         } catch {
             let connecting = LoopConnecting(
-                loop: self, options: options, makeProtocol: makeProtocol, completion: completion)
+                loop: self, options: options.connectionOptions, makeProtocol: makeProtocol,
+                completion: completion)
             connecting.begin(failing: error)
             return connecting
         }
@@ -61,12 +62,12 @@ extension Loop {
     /// - Throws: ``LoopError`` when nobody serves the path; `CancellationError` when the task is
     ///   cancelled, and nothing is open then.
     public func createUnixConnection<Proto: LoopStreamProtocol>(
-        path: String, options: LoopConnectionOptions = LoopConnectionOptions(),
+        path: String, options: LoopUnixConnectionOptions = LoopUnixConnectionOptions(),
         makeProtocol: @escaping () -> Proto
     ) async throws -> (transport: LoopTransport, protocol: Proto) {
         try await createConnection(
-            addresses: [Self.unixAddress(path, "createUnixConnection")], options: options,
-            makeProtocol: makeProtocol)
+            addresses: [Self.unixAddress(path, "createUnixConnection")],
+            options: options.connectionOptions, makeProtocol: makeProtocol)
     }
 
     private static func unixAddress(

@@ -159,7 +159,8 @@ public final class LoopConnecting {
         nextAttempt?.cancel()
         for other in running { other.cancel() }
         let transport = LoopTransport(
-            fd: attempt.takeDescriptor(), loop: loop, proto: makeProtocol(), server: nil)
+            fd: attempt.takeDescriptor(), loop: loop, proto: makeProtocol(), server: nil,
+            kind: options.passesDescriptors ? .passing : .socket)
         transport.begin()
         finish(.success(transport))
     }

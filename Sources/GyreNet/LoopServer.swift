@@ -124,7 +124,8 @@ public final class LoopServer {
         connectionCount += 1
         if let group { return handOver(fd, to: group) }
         let transport = LoopTransport(
-            fd: fd, loop: loop, proto: makeProtocol(), server: self)
+            fd: fd, loop: loop, proto: makeProtocol(), server: self,
+            kind: options.passesDescriptors ? .passing : .socket)
         transport.begin()
     }
 

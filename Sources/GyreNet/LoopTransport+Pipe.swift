@@ -18,7 +18,7 @@ extension LoopTransport {
         }
         if state.contains(.ending) { return finishIfEnded() }
         guard completion.result != -ECANCELED else {
-            if kind == .readPipe { updateReading() }
+            if kind != .writePipe { updateReading() }
             return
         }
         fail(LoopError(errno: -completion.result, operation: "poll"))
@@ -30,6 +30,7 @@ extension LoopTransport {
     // the protocol before anything else is read.
     private func read() {
         guard isReading, !state.contains(.ending) else { return }
+        guard kind != .passing else { return receivePassing() }
         let buffer = loop.scratchMemory.bytes
         switch attempting({ Glibc.read(fd, buffer.baseAddress, buffer.count) }) {
         case .wouldBlock: return
@@ -45,7 +46,8 @@ extension LoopTransport {
     // MARK: The writing end
 
     func attemptWrite(_ bytes: UnsafeRawBufferPointer) -> Attempt {
-        attempting { gyre_write(fd, bytes.baseAddress, bytes.count) }
+        guard kind != .passing else { return attemptSendPassing(bytes) }
+        return attempting { gyre_write(fd, bytes.baseAddress, bytes.count) }
     }
 
     /// There is room again.

@@ -61,7 +61,7 @@ extension LoopTransport {
     ///   ``LoopStreamProtocol/connectionLost(_:)``.
     public func writeEOF() {
         loop.checkThread("writeEOF", instead: "handle.callSoonThreadSafe")
-        guard kind == .socket else {
+        guard kind == .socket || kind == .passing else {
             if kind == .writePipe { close() }
             return
         }
@@ -70,7 +70,7 @@ extension LoopTransport {
         if bufferedCount == 0, !state.contains(.sendingFile) { shutDown() }
     }
 
-    private func mayWrite() throws(LoopError) -> Bool {
+    func mayWrite() throws(LoopError) -> Bool {
         loop.checkThread("write", instead: "handle.callSoonThreadSafe")
         guard state.isDisjoint(with: [.closing, .endRequested, .sendingFile]) else {
             if state.contains(.closing) { return false }
@@ -89,7 +89,9 @@ extension LoopTransport {
             throw refusal(of: operation)
         }
         guard kind == .socket else {
-            throw LoopError(.notSupported, operation: operation, detail: "this is a pipe")
+            throw LoopError(
+                .notSupported, operation: operation,
+                detail: "this is a pipe, or a connection that passes descriptors")
         }
     }
 
@@ -139,7 +141,8 @@ extension LoopTransport {
         switch attempt {
         case .finished(let count) where count >= 0: return Int(count)
         case .finished(let error):
-            fail(LoopError(errno: -error, operation: kind == .socket ? "send" : "write"))
+            let isPipe = kind == .readPipe || kind == .writePipe
+            fail(LoopError(errno: -error, operation: isPipe ? "write" : "send"))
             return nil
         case .wouldBlock: return 0
         }

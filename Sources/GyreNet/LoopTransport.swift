@@ -39,9 +39,10 @@ public final class LoopTransport {
 
     /// What the descriptor is.
     ///
-    /// Both ends of a pipe are waited for by polls, and read or written directly.
+    /// Both ends of a pipe are waited for by polls, and read or written directly; so is a Unix
+    /// socket that passes descriptors.
     enum Kind {
-        case socket, readPipe, writePipe
+        case socket, readPipe, writePipe, passing
     }
 
     // What every message looks at comes first, so that it lies in few cache lines.
@@ -72,6 +73,8 @@ public final class LoopTransport {
     var fileSending: LoopFileSending?
     /// The protocol, when it has buffers of its own.
     var buffered: (any LoopBufferedProtocol)?
+    /// Descriptors that arrived and were not taken.
+    var passed: PassedDescriptors?
 
     /// Takes over `fd`.
     init(
@@ -278,6 +281,7 @@ public final class LoopTransport {
     /// Gives back what is the system's, and lets go of the protocol object.
     private func release() {
         queue = nil
+        passed = nil
         fileSending = nil
         buffered = nil
         held = []

@@ -9,6 +9,11 @@ public struct LoopUnixServerOptions: Sendable {
     public var backlog = 1024
     /// Removes the socket file when the server is closed, unless another is there by then.
     public var removesFile = true
+    /// Connections pass descriptors, see ``LoopTransport/takeDescriptors()`` and
+    /// ``LoopTransport/write(_:passing:)``.
+    ///
+    /// Without, those that a peer passes are closed. Bytes cost somewhat more with it.
+    public var passesDescriptors = false
     /// Accepts from the start.
     ///
     /// With false, ``LoopServer/start()`` begins.
@@ -22,6 +27,27 @@ public struct LoopUnixServerOptions: Sendable {
         options.backlog = backlog
         options.startsServing = startsServing
         options.removesFile = removesFile
+        options.passesDescriptors = passesDescriptors
+        return options
+    }
+}
+
+/// Options of a connection to a Unix socket.
+public struct LoopUnixConnectionOptions: Sendable {
+    /// How long connecting may take; nil for no limit.
+    ///
+    /// While the server has as many that wait as it wants, the connection waits too.
+    public var timeout: Duration?
+    /// The connection passes descriptors, see ``LoopUnixServerOptions/passesDescriptors``.
+    public var passesDescriptors = false
+
+    /// The defaults.
+    public init() {}
+
+    var connectionOptions: LoopConnectionOptions {
+        var options = LoopConnectionOptions()
+        options.timeout = timeout
+        options.passesDescriptors = passesDescriptors
         return options
     }
 }

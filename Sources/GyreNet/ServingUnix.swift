@@ -46,7 +46,7 @@ public func serveUnix(
 /// - Throws: What `body` throws; ``LoopError`` when nobody serves the path; `CancellationError`
 ///   when the task is cancelled meanwhile.
 public func withUnixConnection<Result>(
-    to path: String, options: LoopConnectionOptions = LoopConnectionOptions(),
+    to path: String, options: LoopUnixConnectionOptions = LoopUnixConnectionOptions(),
     _ body: (LoopConnection) async throws -> Result
 ) async throws -> Result {
     let loop = try runningLoop("withUnixConnection")
@@ -69,7 +69,7 @@ extension Loop {
     /// - Important: In tasks of this loop only.
     public func openUnixConnection(
         path: String, limit: Int = LoopStreamReader.defaultLimit,
-        options: LoopConnectionOptions = LoopConnectionOptions()
+        options: LoopUnixConnectionOptions = LoopUnixConnectionOptions()
     ) async throws -> (reader: LoopStreamReader, writer: LoopStreamWriter) {
         let core = try await createUnixConnection(
             path: path, options: options, makeProtocol: try connecting(limit: limit)

@@ -29,6 +29,8 @@ public struct LoopServerOptions: Sendable {
     public var startsServing = true
     /// Removes the file of a Unix socket when the server is closed.
     var removesFile = true
+    /// A Unix socket's connections pass descriptors.
+    var passesDescriptors = false
 
     /// The defaults.
     public init() {}
@@ -62,6 +64,9 @@ public struct LoopConnectionOptions: Sendable {
     /// 0 leaves the order as the look-up gave it. Unless set it is 1, or 0 without
     /// ``happyEyeballsDelay``.
     public var interleave: Int?
+
+    /// The connection to a Unix socket passes descriptors.
+    var passesDescriptors = false
 
     /// The defaults.
     public init() {}

@@ -47,6 +47,11 @@ final class WriteQueue {
 
     private var front = Chunk()
     private var back = Chunk()
+    /// How many bytes were appended, and sent, since the queue was made.
+    private var appended = 0
+    private var sent = 0
+    /// Descriptors, and the position of the byte that each goes with.
+    private var passed: [(position: Int, descriptors: PassedDescriptors)] = []
     /// The kernel reads from the front chunk.
     var isFrontLent = false
 
@@ -58,6 +63,7 @@ final class WriteQueue {
     var count: Int { front.count + back.count }
 
     func append(_ bytes: UnsafeRawBufferPointer) {
+        appended += bytes.count
         if isFrontLent || back.count > 0 {
             back.append(bytes)
         } else {
@@ -65,7 +71,15 @@ final class WriteQueue {
         }
     }
 
-    /// The oldest bytes, in one piece.
+    /// Lets descriptors go with the next byte that is appended.
+    func append(_ descriptors: PassedDescriptors) { passed.append((appended, descriptors)) }
+
+    /// The descriptors that go with the first byte of ``next()``.
+    var descriptorsInFront: PassedDescriptors? {
+        passed.first.flatMap { $0.position == sent ? $0.descriptors : nil }
+    }
+
+    /// The oldest bytes, in one piece, up to one that has descriptors of its own.
     ///
     /// They stay in place until the next call.
     func next() -> UnsafeRawBufferPointer {
@@ -74,9 +88,17 @@ final class WriteQueue {
             swap(&front, &back)
         }
         guard let bytes = front.bytes else { return UnsafeRawBufferPointer(start: nil, count: 0) }
-        return UnsafeRawBufferPointer(start: bytes + front.head, count: front.count)
+        var count = front.count
+        if !passed.isEmpty, let next = passed.first(where: { $0.position > sent }) {
+            count = min(count, next.position - sent)
+        }
+        return UnsafeRawBufferPointer(start: bytes + front.head, count: count)
     }
 
     /// The first `count` bytes of ``next()`` are sent.
-    func consume(_ count: Int) { front.head += count }
+    func consume(_ count: Int) {
+        front.head += count
+        sent += count
+        while let first = passed.first, first.position < sent { passed.removeFirst() }
+    }
 }

@@ -82,6 +82,7 @@ struct SafetyTests {
         "Sources/GyreNet/LoopTransport+Batching.swift",
         "Sources/GyreNet/LoopTransport+Pipe.swift",
         "Sources/GyreNet/LoopTransport+Protocols.swift",
+        "Sources/GyreNet/LoopTransport+Passing.swift",
         "Sources/GyreNet/LoopTransport+Writing.swift",
         "Sources/GyreNet/LoopTransport.swift",
         "Sources/GyreNet/ReadBuffer.swift",

@@ -9,6 +9,7 @@
 
 #include "CGyreDatagrams.h"
 #include "CGyreNullability.h"
+#include "CGyrePassing.h"
 #include "CGyreProcess.h"
 #include "CGyreRing.h"
 #include "CGyreSanitizer.h"

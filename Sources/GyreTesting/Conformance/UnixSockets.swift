@@ -7,33 +7,35 @@ import GyreTasks
 
 /// Unix sockets: names, files, servers, connections, credentials.
 enum UnixSockets {
-    static let behaviours: [Behaviour] = [
-        Behaviour(
-            "aUnixServerExchangesWithItsClients", [], .unixSockets,
-            aUnixServerExchangesWithItsClients),
-        Behaviour(
-            "aStaleSocketFileIsReplaced", [103], .unixSockets, aStaleSocketFileIsReplaced),
-        Behaviour(
-            "aFileThatIsNoSocketIsAnErrorAndStays", [103], .unixSockets,
-            aFileThatIsNoSocketIsAnErrorAndStays),
-        Behaviour("aPathThatIsServedIsInUse", [103], .unixSockets, aPathThatIsServedIsInUse),
-        Behaviour(
-            "theSocketFileGoesWithItsServerOnly", [103], .unixSockets,
-            theSocketFileGoesWithItsServerOnly),
-        Behaviour("pathsOfUnixSocketsAreChecked", [], .unixSockets, pathsOfUnixSocketsAreChecked),
-        Behaviour("addressesKeepTheirNames", [], .unixSockets, addressesKeepTheirNames),
-        Behaviour("thePeerOfAUnixSocketIsKnown", [], .unixSockets, thePeerOfAUnixSocketIsKnown),
-        Behaviour(
-            "aFullUnixServerMakesConnectionsWait", [], .unixSockets, isProcessWide: true,
-            aFullUnixServerMakesConnectionsWait),
-        Behaviour(
-            "unixConnectionsThatFailLeaveNothing", [98], .unixSockets, isProcessWide: true,
-            unixConnectionsThatFailLeaveNothing),
-        Behaviour(
-            "anAsyncUnixServerEchoesEveryByte", [], .unixSockets,
-            anAsyncUnixServerEchoesEveryByte),
-        Behaviour("streamsGoOverUnixSockets", [], .unixSockets, streamsGoOverUnixSockets),
-    ]
+    static let behaviours: [Behaviour] =
+        [
+            Behaviour(
+                "aUnixServerExchangesWithItsClients", [], .unixSockets,
+                aUnixServerExchangesWithItsClients),
+            Behaviour(
+                "aStaleSocketFileIsReplaced", [103], .unixSockets, aStaleSocketFileIsReplaced),
+            Behaviour(
+                "aFileThatIsNoSocketIsAnErrorAndStays", [103], .unixSockets,
+                aFileThatIsNoSocketIsAnErrorAndStays),
+            Behaviour("aPathThatIsServedIsInUse", [103], .unixSockets, aPathThatIsServedIsInUse),
+            Behaviour(
+                "theSocketFileGoesWithItsServerOnly", [103], .unixSockets,
+                theSocketFileGoesWithItsServerOnly),
+            Behaviour(
+                "pathsOfUnixSocketsAreChecked", [], .unixSockets, pathsOfUnixSocketsAreChecked),
+            Behaviour("addressesKeepTheirNames", [], .unixSockets, addressesKeepTheirNames),
+            Behaviour("thePeerOfAUnixSocketIsKnown", [], .unixSockets, thePeerOfAUnixSocketIsKnown),
+            Behaviour(
+                "aFullUnixServerMakesConnectionsWait", [], .unixSockets, isProcessWide: true,
+                aFullUnixServerMakesConnectionsWait),
+            Behaviour(
+                "unixConnectionsThatFailLeaveNothing", [98], .unixSockets, isProcessWide: true,
+                unixConnectionsThatFailLeaveNothing),
+            Behaviour(
+                "anAsyncUnixServerEchoesEveryByte", [], .unixSockets,
+                anAsyncUnixServerEchoesEveryByte),
+            Behaviour("streamsGoOverUnixSockets", [], .unixSockets, streamsGoOverUnixSockets),
+        ] + passing
 
     /// A connection over `path` from and to the same loop; what near sends, far gets, and back.
     private static func exchange(
