@@ -243,7 +243,7 @@ extension Datagrams {
         try expectRefused(.invalidArgument)
         try expectRefused(.invalidArgument, local: taken, remote: unix)
         // Bound, and then not connected: the file is gone again.
-        try expectRefused(.system, local: unix, remote: missing)
+        try expectRefused(.notFound, local: unix, remote: missing)
         try expect(folder.names, equals: [])
         var outcome: Result<LoopDatagramTransport, LoopError>?
         loop.createDatagramEndpoint(
