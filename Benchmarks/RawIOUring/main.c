@@ -67,8 +67,9 @@ struct options {
     const char *host;
     int port;
     const char *congestion;
-    const char *path;  // of a Unix socket; NULL: TCP
+    const char *path;  // of a Unix socket; NULL: TCP or UDP
     bool isClassic;
+    bool isUDP;
 };
 
 /// Bytes that a socket did not take. The kernel reads them while a send is on its way, so further
@@ -125,7 +126,8 @@ static void failUnavailable(const char *what, int error) {
 
 static void usage(const char *reason) {
     fprintf(stderr, "gyre-peer-raw-io-uring: %s\nusage: gyre-peer-raw-io-uring [--host IPV4] "
-            "[--port N] [--congestion NAME] [--buffers incremental|classic] [--unix PATH]\n",
+            "[--port N] [--congestion NAME] [--buffers incremental|classic] "
+            "[--unix PATH | --udp]\n",
             reason);
     exit(exitUsage);
 }
@@ -133,6 +135,11 @@ static void usage(const char *reason) {
 static struct options parseOptions(int argc, char **argv) {
     struct options options = {.host = "127.0.0.1"};
     for (int i = 1; i < argc; i += 2) {
+        if (strcmp(argv[i], "--udp") == 0) {
+            options.isUDP = true;
+            i--;
+            continue;
+        }
         if (i + 1 == argc) usage("each option takes a value");
         const char *value = argv[i + 1];
         if (strcmp(argv[i], "--host") == 0) {
@@ -468,6 +475,7 @@ int main(int argc, char **argv) {
     sigaction(SIGTERM, &action, NULL);
     connections = calloc(raiseDescriptorLimit(), sizeof *connections);
     if (!connections) fail("calloc");
+    if (options.isUDP) serveDatagrams(options.host, options.port);
     makeRing();
     makeBuffers(options.isClassic);
     if (options.path) listener = listenAtPath(options.path, backlog);

@@ -48,7 +48,7 @@ struct ContenderSearch {
     private mutating func addRaw() {
         let programs: [(String, String, Set<Transport>)] = [
             ("raw epoll", "gyre-peer-raw-epoll", [.tcp, .udp, .unix]),
-            ("raw io_uring", "gyre-peer-raw-io-uring", [.tcp, .unix]),
+            ("raw io_uring", "gyre-peer-raw-io-uring", [.tcp, .udp, .unix]),
         ]
         for (name, program, transports) in programs {
             add(
