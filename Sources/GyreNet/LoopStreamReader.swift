@@ -36,6 +36,11 @@ public struct LoopStreamReader: Sendable {
         return core.isReadToEnd
     }
 
+    /// The transport below; nil when the connection is gone, or off the loop's thread.
+    ///
+    /// Closing it is for readers that have no writer, those of pipes.
+    public var transport: LoopTransport? { handle.isOnLoop ? core.transport : nil }
+
     /// How many bytes came that were not read yet, for tests.
     package var bufferedCount: Int { core.arrivedCount }
 

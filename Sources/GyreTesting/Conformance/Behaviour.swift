@@ -47,6 +47,8 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         case streamReaders
         /// Writing to streams.
         case streamWriters
+        /// Streams over pipes, and the standard ones.
+        case streamPipes
         /// Names and addresses.
         case names
         /// Unix sockets.
@@ -132,6 +134,7 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         Connections.behaviours,
         StreamReaders.behaviours,
         StreamWriters.behaviours,
+        StreamPipes.behaviours,
         Names.behaviours,
         UnixSockets.behaviours,
         Datagrams.behaviours,
