@@ -88,6 +88,12 @@ extension Loop {
         _ signal: CInt, file: StaticString = #fileID, line: UInt = #line,
         _ body: @escaping () throws -> Void
     ) throws(LoopError) {
+        try handleSignal(signal, site: CallSite(file: file, line: line), body)
+    }
+
+    private func handleSignal(
+        _ signal: CInt, site: CallSite, _ body: @escaping () throws -> Void
+    ) throws(LoopError) {
         checkThread("addSignalHandler", instead: "handle.callSoonThreadSafe")
         guard !isClosed else { throw LoopError(.closed, operation: "addSignalHandler") }
         try checkCatchable(signal, "addSignalHandler")
@@ -98,7 +104,7 @@ extension Loop {
             watcher = try SignalWatcher(loop: self)
             signals = watcher
         }
-        try watcher.add(signal, site: CallSite(file: file, line: line), body: body)
+        try watcher.add(signal, site: site, body: body)
     }
 
     /// Removes the handler of `signal` and gives the signal its default disposition.
@@ -121,7 +127,7 @@ extension Loop {
         guard sigaction(signal, nil, &action) == 0, action.__sigaction_handler.sa_handler == nil
         else { return nil }
         do {
-            try addSignalHandler(signal, file: site.file, line: UInt(site.line), body)
+            try handleSignal(signal, site: site, body)
         } catch {
             return nil
         }
@@ -139,7 +145,7 @@ extension Loop {
             throw LoopError(
                 .inUse, operation: "signals", detail: "signal \(signal) has a handler")
         }
-        try addSignalHandler(signal, file: site.file, line: UInt(site.line), body)
+        try handleSignal(signal, site: site, body)
         return SignalClaim(signal: signal, serial: signals?.serial(of: signal) ?? 0)
     }
 

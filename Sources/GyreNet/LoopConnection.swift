@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 public import GyreCore
-import GyreTasks
+public import GyreTasks
 
 /// A connection for async code: bytes are awaited, and writing waits while the peer is slow.
 ///
@@ -17,11 +17,10 @@ public struct LoopConnection: Sendable {
 
     let core: ConnectionCore
     /// The handle of the loop that the connection belongs to.
-    public let handle: LoopHandle
+    public var handle: LoopHandle { core.loop.handle }
 
     init(_ core: ConnectionCore) {
         self.core = core
-        handle = core.loop.handle
     }
 
     // MARK: Reading
@@ -36,43 +35,90 @@ public struct LoopConnection: Sendable {
     ///
     /// - Throws: ``LoopError`` when the connection broke, or another task reads;
     ///   `CancellationError` when the task is cancelled.
+    @inlinable
+    @inline(__always)
     public func read() async throws -> LoopChunk? {
-        guard handle.isOnLoop else { return try await readFromOutside() }
+        // Inlined, and in steps that are not: a task that waits then needs no memory but its own.
         while true {
-            try core.checkReader()
-            if let chunk = core.takeChunk() { return chunk }
-            if try core.isFinished() { return nil }
-            try core.beginWait()
-            if core.reading.isInChild {
-                await core.reading.parkInChild()
-            } else if core.reading.mayPark {
-                // SAFETY: the wait point resumes it once.
-                await withUnsafeContinuation { core.reading.park($0) }
+            switch try startRead() {
+            case .chunk(let chunk): return chunk
+            case .end: return nil
+            case .isOutside: return try await readFromOutside()
+            // SAFETY: the wait point resumes it once.
+            case .suspends: await suspendHere { park($0) }
+            case .isInChild: await parkInChild()
+            case .isCancelled: break
             }
-            try core.reading.end()
+            try endRead()
         }
     }
 
-    private func readFromOutside() async throws -> LoopChunk? {
+    /// What a read gets at once, or how it waits, until ``endRead()``.
+    @usableFromInline
+    enum ReadStart {
+        case chunk(LoopChunk)
+        case end
+        /// The task is not on the loop.
+        case isOutside
+        /// The task is to suspend, see ``park(_:)``.
+        case suspends
+        /// It is one that Swift made, see ``parkInChild()``.
+        case isInChild
+        case isCancelled
+    }
+
+    /// Reads what is there, or begins to wait.
+    @usableFromInline
+    func startRead() throws -> ReadStart {
+        guard handle.isOnLoop else { return .isOutside }
+        try core.checkReader()
+        if let chunk = core.takeChunk() { return .chunk(chunk) }
+        if try core.isFinished() { return .end }
+        try core.beginWait()
+        if core.reading.isInChild { return .isInChild }
+        return core.reading.mayPark ? .suspends : .isCancelled
+    }
+
+    @usableFromInline
+    func park(_ continuation: UnsafeContinuation<Void, Never>) { core.reading.park(continuation) }
+
+    @usableFromInline
+    @inline(never)
+    func parkInChild() async { await core.reading.parkInChild() }
+
+    @usableFromInline
+    func endRead() throws(CancellationError) { try core.reading.end() }
+
+    @usableFromInline
+    func readFromOutside() async throws -> LoopChunk? {
         let bytes = try await core.onLoop { try await read().map { Array($0) } }
         return bytes.map { LoopChunk(copying: $0) }
     }
 
     /// The bytes of a connection, for `for try await`.
     public struct Chunks: AsyncSequence {
-        let connection: LoopConnection
+        @usableFromInline let connection: LoopConnection
 
         /// Makes an iterator; those of one connection take turns.
+        @inlinable
         public func makeAsyncIterator() -> Iterator { Iterator(connection: connection) }
 
         /// Hands out chunk after chunk.
         public struct Iterator: AsyncIteratorProtocol {
-            let connection: LoopConnection
+            @usableFromInline let connection: LoopConnection
+
+            @inlinable
+            init(connection: LoopConnection) {
+                self.connection = connection
+            }
 
             /// The next chunk, as ``LoopConnection/read()``.
+            @inlinable
             public func next() async throws -> LoopChunk? { try await connection.read() }
 
             /// The next chunk, as ``LoopConnection/read()``.
+            @inlinable
+            @inline(__always)
             public func next(
                 isolation actor: isolated (any Actor)?
             ) async throws -> LoopChunk? {
@@ -90,12 +136,23 @@ public struct LoopConnection: Sendable {
     ///
     /// - Throws: ``LoopError`` when the connection broke or is closed, or after ``writeEOF()``;
     ///   `CancellationError` when the task is cancelled while it waits.
+    @inlinable
+    @inline(__always)
     public func write(_ chunk: LoopChunk) async throws {
         guard handle.isOnLoop else { return try await write(Array(chunk)) }
+        if try send(chunk) { try await drain() }
+    }
+
+    /// Sends `chunk`, and says whether to wait then, see ``drain()``.
+    @usableFromInline
+    func send(_ chunk: LoopChunk) throws -> Bool {
         let transport = try core.open()
         try chunk.withBytes { bytes throws(LoopError) in try transport.write(bytes) }
-        if core.isWritingPaused { try await core.drain() }
+        return core.isWritingPaused
     }
+
+    @usableFromInline
+    func drain() async throws { try await core.drain() }
 
     /// Sends `bytes`, as ``write(_:)-(LoopChunk)``.
     public func write(_ bytes: [UInt8]) async throws {

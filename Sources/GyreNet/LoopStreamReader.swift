@@ -165,7 +165,7 @@ public struct LoopStreamReader: Sendable {
                 await core.reading.parkInChild()
             } else if core.reading.mayPark {
                 // SAFETY: the wait point resumes it once.
-                await withUnsafeContinuation { core.reading.park($0) }
+                await suspendHere { core.reading.park($0) }
             }
             try core.reading.end()
         }

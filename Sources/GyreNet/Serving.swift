@@ -122,14 +122,15 @@ private final class Handlers {
     ) {
         // Accepted in the iteration in which the server was closed.
         guard !isEnding else { return core.abort() }
-        let task = core.loop.createTask(eager: true) {
-            do {
-                try await handler(LoopConnection(core))
-            } catch {
+        let task = core.loop.createTask { task in
+            Task(executorPreference: core.loop.handle) {
+                // Nobody could cancel it before.
+                _ = task.begin()
+                var result: Result<Void, any Error> = .success(())
+                do { try await handler(LoopConnection(core)) } catch { result = .failure(error) }
                 await core.finish()
-                throw error
+                task.end(result)
             }
-            await core.finish()
         }
         guard !task.isDone else { return }
         running[task.number] = task

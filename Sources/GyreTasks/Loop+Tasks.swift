@@ -36,6 +36,23 @@ extension Loop {
         return task
     }
 
+    /// Makes a task that begins at once, and whose task of Swift `start` makes.
+    ///
+    /// That one calls ``LoopTask/begin()``, and ``LoopTask/end(_:)`` with what it ended with. A
+    /// body around another costs memory for as long as that runs; this way it is one.
+    package func createTask(
+        file: StaticString = #fileID, line: UInt = #line,
+        start: (LoopTask<Void>) -> Task<Void, any Error>
+    ) -> LoopTask<Void> {
+        checkMayCreateTask()
+        let task = LoopTask<Void>(on: handle, name: nil, file: file, line: line)
+        keepNextJob()
+        task.state.identity = LoopTask<Void>.identity(of: start(task))
+        addTask(task, identity: task.state.identity)
+        runKeptJob()
+        return task
+    }
+
     @usableFromInline
     func checkMayCreateTask() {
         checkThread("createTask", instead: "handle.createTaskThreadSafe")

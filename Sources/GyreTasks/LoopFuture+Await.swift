@@ -2,6 +2,16 @@
 
 public import GyreCore
 
+/// Suspends the task, and hands `body` what resumes it, once.
+///
+/// As `withUnsafeContinuation`, which looks at the executor first, under a lock of the runtime. Who
+/// calls this is where its caller is, and stays there.
+@inlinable
+@inline(__always)
+package func suspendHere(_ body: (UnsafeContinuation<Void, Never>) -> Void) async {
+    await _unsafeInheritExecutor_withUnsafeContinuation(body)
+}
+
 extension LoopFuture {
     /// The value, as soon as there is one.
     ///
@@ -78,7 +88,7 @@ extension LoopFutureBase {
         case .isInChild: return await suspendInChild()
         // SAFETY: a waiter is taken out of the list when it is told, so it is resumed once; and a
         // future that is awaited is held by the task until then.
-        case .suspends: await withUnsafeContinuation { park($0) }
+        case .suspends: await suspendHere { park($0) }
         case .isDone: break
         }
         try endOwnWait()
@@ -91,7 +101,7 @@ extension LoopFutureBase {
         switch try startWait() {
         case .isInChild: return await suspendInChild()
         // SAFETY: as above.
-        case .suspends: await withUnsafeContinuation { park($0) }
+        case .suspends: await suspendHere { park($0) }
         case .isDone: break
         }
         CurrentTask.body?.leaveWait()

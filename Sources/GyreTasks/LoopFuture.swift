@@ -14,8 +14,8 @@ public import GyreCore
 public class LoopFuture<Value: Sendable>: LoopFutureBase, @unchecked Sendable {
     // SAFETY: as for its superclass.
 
-    // Inlinable, here and below, so that code that knows the value's type need not look it up.
-    @exclusivity(unchecked) @usableFromInline final var storedValue: Value?
+    // Inlinable, so that code that knows the type of the value need not look it up; and without a
+    // stored property, see ``FutureValue``.
 
     /// How a future stands.
     public enum Outcome: Sendable {
@@ -59,9 +59,7 @@ public class LoopFuture<Value: Sendable>: LoopFutureBase, @unchecked Sendable {
         checkThread()
         switch status {
         case .pending: return .pending
-        case .value:
-            if let storedValue { return .value(storedValue) }
-            return .pending
+        case .value: return .value(storedValue.load(as: Value.self))
         case .failure: return .failure(storedFailure)
         case .cancelled: return .cancelled
         }
@@ -74,8 +72,8 @@ public class LoopFuture<Value: Sendable>: LoopFutureBase, @unchecked Sendable {
     @inlinable
     public final func result() throws -> Value {
         checkThread()
-        guard let storedValue else { throw missingValue() }
-        return storedValue
+        guard status == .value else { throw missingValue() }
+        return storedValue.load(as: Value.self)
     }
 
     // MARK: Completing
@@ -118,7 +116,7 @@ public class LoopFuture<Value: Sendable>: LoopFutureBase, @unchecked Sendable {
     @inlinable
     final func succeed(_ value: Value) -> Bool {
         guard !isDone else { return false }
-        storedValue = value
+        storedValue.store(value)
         become(.value, nil)
         return true
     }
@@ -148,16 +146,14 @@ public class LoopFuture<Value: Sendable>: LoopFutureBase, @unchecked Sendable {
     /// A callback that a task adds sees the task-locals of that place.
     @inlinable
     public final func addDoneCallback(_ body: @escaping (LoopFuture<Value>) throws -> Void) {
-        addCarriedCallback { try body(unsafeDowncast($0, to: LoopFuture<Value>.self)) }
+        addCarriedCallback(FutureCallback(body))
     }
 
     /// Adds `callback`, as ``addDoneCallback(_:)-((LoopFuture<Value>)->Void)``.
     ///
     /// It may be added more than once, and removed again.
     public final func addDoneCallback(_ callback: LoopDoneCallback<Value>) {
-        let body = callback.body
-        addCarriedCallback(
-            { try body(unsafeDowncast($0, to: LoopFuture<Value>.self)) }, identity: callback)
+        addCarriedCallback(FutureCallback(callback.body), identity: callback)
     }
 
     /// Removes every registration of `callback` that was not called yet.

@@ -38,6 +38,7 @@ public class LoopFutureBase: LoopDelivery, CancellableWait, @unchecked Sendable 
     @exclusivity(unchecked) private final var isErrorSeen = false
     @exclusivity(unchecked) private final var isDeliveryScheduled = false
     @exclusivity(unchecked) private final var failure: (any Error)?
+    @exclusivity(unchecked) @usableFromInline final var storedValue = FutureValue()
     @exclusivity(unchecked) private final var waiters = Waiters()
 
     @usableFromInline
@@ -47,6 +48,7 @@ public class LoopFutureBase: LoopDelivery, CancellableWait, @unchecked Sendable 
     }
 
     deinit {
+        storedValue.destroy()
         guard status == .failure, !isErrorSeen, let failure else { return }
         let context = LoopExceptionContext(
             message: "The error of a future was never looked at", error: failure, site: site)
@@ -150,16 +152,16 @@ public class LoopFutureBase: LoopDelivery, CancellableWait, @unchecked Sendable 
     package final func addCallback(
         _ body: @escaping (LoopFutureBase) throws -> Void, identity: AnyObject? = nil
     ) {
-        add(.callback(body, identity))
+        add(.callback(FutureCallback(of: body), identity))
     }
 
     /// As ``addCallback(_:identity:)``, with the task-locals of the task that calls this.
     @usableFromInline
     final func addCarriedCallback(
-        _ body: @escaping (LoopFutureBase) throws -> Void, identity: AnyObject? = nil
+        _ callback: FutureCallback, identity: AnyObject? = nil
     ) {
-        guard handle.isInStep else { return addCallback(body, identity: identity) }
-        addCallback(Loop.running.carrying(body), identity: identity)
+        guard handle.isInStep else { return add(.callback(callback, identity)) }
+        addCallback(Loop.running.carrying(callback.body), identity: identity)
     }
 
     @usableFromInline
@@ -202,7 +204,8 @@ public class LoopFutureBase: LoopDelivery, CancellableWait, @unchecked Sendable 
         while remaining > 0, let waiter = waiters.removeFirst() {
             remaining -= 1
             switch waiter {
-            case .callback(let body, _): loop.runCallback(site: site) { try body(self) }
+            case .callback(let callback, _):
+                loop.runCallback(site: site) { try callback.body(self) }
             case .continuation(let continuation): continuation.resume()
             case .observer(let observer, let index): observer.futureIsDone(index)
             }

@@ -28,18 +28,47 @@ public final class LoopTask<Value: Sendable>: LoopFuture<Value>, @unchecked Send
     func start(_ body: sending @escaping () async throws -> Value, name: String?) -> UInt {
         // SAFETY: sent once, in a closure that is called once.
         nonisolated(unsafe) let body = body
-        let task = Task(name: name, executorPreference: handle) {
-            guard self.begin() else { return self.end(CancellationError()) }
-            do {
-                let value = try await body()
-                self.leave()
-                _ = self.succeed(value)
-            } catch {
-                self.end(error)
-            }
+        // One that throws needs no adapter in the library of Swift.
+        let task = Task<Void, any Error>(name: name, executorPreference: handle) {
+            await self.run(body)
         }
+        return Self.identity(of: task)
+    }
+
+    @inlinable
+    static func identity(of task: Task<Void, any Error>) -> UInt {
         // SAFETY: tells tasks apart, and is followed only while the body runs.
-        return unsafeBitCast(task, to: UInt.self)
+        unsafeBitCast(task, to: UInt.self)
+    }
+
+    // Both stay where their caller is: in the closure of a task of Swift the executor would be
+    // looked at after each call, under a lock of the runtime, and after a call of a closure always.
+
+    @inlinable
+    @inline(__always)
+    func run(_ body: () async throws -> Value) async {
+        guard begin() else { return end(CancellationError()) }
+        do {
+            let value = try await call(body)
+            leave()
+            _ = succeed(value)
+        } catch {
+            end(error)
+        }
+    }
+
+    @inlinable
+    @inline(never)
+    func call(_ body: () async throws -> Value) async throws -> Value { try await body() }
+
+    /// The body has ended, with an error or not.
+    package func end(_ result: Result<Value, any Error>) {
+        switch result {
+        case .success(let value):
+            leave()
+            _ = succeed(value)
+        case .failure(let error): end(error)
+        }
     }
 
     // MARK: Cancelling

@@ -27,7 +27,7 @@ public func sleep(
 /// Goes on in the next iteration.
 private func yieldTurn(on loop: Loop) async throws {
     // SAFETY: the loop resumes it once, or is closed, when no task goes on any more.
-    await withUnsafeContinuation { loop.resumeSoon($0) }
+    await suspendHere { loop.resumeSoon($0) }
     guard let scope = CurrentTask.body else { return try Task.checkCancellation() }
     try scope.endWait()
 }

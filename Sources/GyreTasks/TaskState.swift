@@ -41,7 +41,7 @@ extension LoopTask {
 
     /// The body is about to run; false when it was cancelled before.
     @usableFromInline
-    func begin() -> Bool {
+    package func begin() -> Bool {
         if state.identity == 0 {
             state.identity = Loop.stepIdentity
             Loop.running.addTaskOfStep(self)
@@ -60,7 +60,7 @@ extension LoopTask {
     ///
     /// A fatal error ends the run of the loop, too.
     @usableFromInline
-    func end(_ error: any Error) {
+    package func end(_ error: any Error) {
         leave()
         let fatal = error as? any LoopFatalError
         if let fatal { Loop.running.interrupt(fatal) }

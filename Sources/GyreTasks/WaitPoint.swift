@@ -49,7 +49,7 @@ package final class WaitPoint: CancellableWait, @unchecked Sendable {
     // the suspension would look at the executor on the way back.
     //
     //     try point.begin()
-    //     if point.mayPark { await withUnsafeContinuation { point.park($0) } }
+    //     if point.mayPark { await suspendHere { point.park($0) } }
     //     try point.end()
 
     /// Announces a wait for ``wake(on:)``.
@@ -79,7 +79,7 @@ package final class WaitPoint: CancellableWait, @unchecked Sendable {
     package func parkInChild() async {
         await withTaskCancellationHandler {
             // SAFETY: resumed once, by who changes the state from waiting to another.
-            if mayPark { await withUnsafeContinuation { park($0) } }
+            if mayPark { await suspendHere { park($0) } }
         } onCancel: {
             cancelThreadSafe()
         }

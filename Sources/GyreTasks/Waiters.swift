@@ -6,7 +6,7 @@
 struct Waiters {
     enum Waiter {
         /// With an identity, where it may be removed.
-        case callback((LoopFutureBase) throws -> Void, AnyObject?)
+        case callback(FutureCallback, AnyObject?)
         case continuation(UnsafeContinuation<Void, Never>)
         case observer(any FutureObserver, Int)
 
@@ -20,29 +20,40 @@ struct Waiters {
     }
 
     private var first: Waiter?
-    /// Those behind it; the ones before `next` are gone.
-    private var rest: [Waiter?] = []
-    private var next = 0
+    /// Those behind it.
+    private var rest: Rest?
+
+    /// Apart, so that a future is small.
+    private final class Rest {
+        /// The ones before `next` are gone.
+        var waiters: [Waiter?] = []
+        var next = 0
+    }
 
     var isEmpty: Bool { first == nil }
-    var count: Int { first == nil ? 0 : 1 + rest.count - next }
+    var count: Int {
+        guard first != nil else { return 0 }
+        return rest.map { 1 + $0.waiters.count - $0.next } ?? 1
+    }
 
     mutating func append(_ waiter: Waiter) {
-        if first == nil {
+        guard first != nil else {
             first = waiter
-        } else {
-            rest.append(waiter)
+            return
         }
+        let rest = rest ?? Rest()
+        rest.waiters.append(waiter)
+        self.rest = rest
     }
 
     mutating func removeFirst() -> Waiter? {
         let oldest = first.take()
-        if next < rest.count {
-            first = rest[next].take()
-            next += 1
-        } else if next > 0 {
-            rest = []
-            next = 0
+        guard let rest else { return oldest }
+        if rest.next < rest.waiters.count {
+            first = rest.waiters[rest.next].take()
+            rest.next += 1
+        } else {
+            self.rest = nil
         }
         return oldest
     }
@@ -58,12 +69,11 @@ struct Waiters {
     ///
     /// Hands them back, so that the caller releases what they hold when this is consistent again.
     mutating func remove(_ identity: AnyObject) -> [Waiter] {
-        guard first != nil else { return [] }
-        let all = (first.map { [$0] } ?? []) + rest[next...].compactMap { $0 }
-        let kept = all.filter { !$0.isRegistration(of: identity) }
-        first = kept.first
-        rest = Array(kept.dropFirst())
-        next = 0
+        guard let first else { return [] }
+        let all = [first] + (rest.map { $0.waiters[$0.next...].compactMap { $0 } } ?? [])
+        self.first = nil
+        rest = nil
+        for waiter in all where !waiter.isRegistration(of: identity) { append(waiter) }
         return all.filter { $0.isRegistration(of: identity) }
     }
 }

@@ -10,6 +10,7 @@ enum Futures {
             "runUntilCompleteReturnsOrRethrows", [6], .futures, runUntilCompleteReturnsOrRethrows),
         Behaviour("aNewFutureIsPending", [34], .futures, aNewFutureIsPending),
         Behaviour("aFutureIsCompletedOnce", [35], .futures, aFutureIsCompletedOnce),
+        Behaviour("aFutureHoldsAnyValue", [], .futures, aFutureHoldsAnyValue),
         Behaviour("doneTellsNoEndFromAnother", [36], .futures, doneTellsNoEndFromAnother),
         Behaviour(
             "cancelWorksOnPendingFuturesOnly", [37], .futures, cancelWorksOnPendingFuturesOnly),
@@ -63,6 +64,46 @@ enum Futures {
         try expectError(.invalidState) { try future.setResult(2) }
         try expectError(.invalidState) { try future.setError(Failure(number: 3)) }
         try expect(try future.result(), equals: 1)
+    }
+
+    /// Small and large, trivial and not, and each released once.
+    static func aFutureHoldsAnyValue(_ kit: ConformanceKit) throws {
+        struct Large: Sendable {
+            let words: (Int, Int, Int)
+            let content: @Sendable () -> Void
+        }
+        let loop = try kit.makeLoop()
+        func hold<Value: Sendable>(_ value: Value, _ isRight: (Value) -> Bool) throws {
+            let future = LoopFuture<Value>(on: loop)
+            try future.setResult(value)
+            for _ in 0..<2 {
+                try expect(isRight(try future.result()), "the result is \(value)")
+                guard case .value(let value) = future.outcome else {
+                    throw ConformanceFailure("the outcome is not \(value)")
+                }
+                try expect(isRight(value), "the outcome is \(value)")
+            }
+            let awaited = try loop.runUntilComplete { try await future.value }
+            try expect(isRight(awaited), "what is awaited is \(value)")
+        }
+        try hold(()) { _ in true }
+        try hold(UInt8(7)) { $0 == 7 }
+        try hold((1, true)) { $0 == (1, true) }
+        try hold(SIMD4<Float>(1, 2, 3, 4)) { $0 == SIMD4(1, 2, 3, 4) }
+        try hold("a text that does not fit into one word") { $0.hasPrefix("a text that") }
+        try hold(Int?.none) { $0 == nil }
+        try hold(["one", "two"]) { $0 == ["one", "two"] }
+        let live = LiveObjects()
+        do {
+            let small = live.sendableClosure()
+            try hold(small) { _ in live.count == 1 }
+        }
+        try expect(live.count, equals: 0, "small values alive")
+        do {
+            let large = Large(words: (1, 2, 3), content: live.sendableClosure())
+            try hold(large) { $0.words.2 == 3 && live.count == 1 }
+        }
+        try expect(live.count, equals: 0, "large values alive")
     }
 
     static func doneTellsNoEndFromAnother(_ kit: ConformanceKit) throws {
