@@ -201,7 +201,8 @@ public final class LoopGroup: Sendable {
 /// Runs `body` with a group of loops, which are stopped when it has ended; see ``LoopGroup``.
 ///
 /// - Returns: What `body` returns, when the loops have ended.
-/// - Throws: What `body` throws; an error that ended a loop; as ``LoopGroup/init(count:makeLoop:)``.
+/// - Throws: What `body` throws; an error that ended a loop; otherwise as
+///   ``LoopGroup/init(count:makeLoop:)``.
 public func withLoopGroup<Value>(
     count: Int? = nil, makeLoop: @Sendable () throws -> sending Loop,
     _ body: (LoopGroup) async throws -> Value

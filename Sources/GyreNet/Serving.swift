@@ -111,8 +111,8 @@ func runningLoop(_ operation: String) throws(LoopError) -> Loop {
     return loop
 }
 
-/// The handlers of a server that run.
-private final class Handlers {
+/// The handlers of a server that run on one loop.
+final class Handlers {
     private var running: [UInt64: LoopTask<Void>] = [:]
     private var isEnding = false
 
@@ -141,18 +141,20 @@ private final class Handlers {
     func end(on loop: Loop, patience: Duration) async throws {
         isEnding = true
         for task in running.values { task.cancel("the server ends") }
-        let last = loop.callLaterPlainly(patience) { [self] in
-            for task in running.values { task.cancel("the server waits no longer") }
-        }
+        let last = loop.callLaterPlainly(patience) { [self] in waitNoLonger() }
         defer { last.cancel() }
         for task in Array(running.values) {
             do {
                 try await task.waitUntilDone()
             } catch {
                 // Who waits for the server is cancelled again: no more patience.
-                for task in running.values { task.cancel("the server waits no longer") }
+                waitNoLonger()
                 try await task.waitUntilDone()
             }
         }
+    }
+
+    func waitNoLonger() {
+        for task in running.values { task.cancel("the server waits no longer") }
     }
 }

@@ -31,6 +31,11 @@ enum SeveralLoops {
         Behaviour(
             "aGroupThatCannotBeMadeLeavesNothing", [], .severalLoops, isProcessWide: true,
             aGroupThatCannotBeMadeLeavesNothing),
+        Behaviour(
+            "handlersRunOnTheLoopsOfAGroup", [], .severalLoops, handlersRunOnTheLoopsOfAGroup),
+        Behaviour(
+            "theHandlersOfAGroupEndWithTheServer", [], .severalLoops,
+            theHandlersOfAGroupEndWithTheServer),
     ]
 
     // MARK: Side by side
@@ -328,5 +333,83 @@ enum SeveralLoops {
             let left = OpenDescriptors().opened(since: before)
             try expect(left, equals: [], "descriptors left open")
         }
+    }
+
+    // MARK: Async code
+
+    static func handlersRunOnTheLoopsOfAGroup(_ kit: ConformanceKit) throws {
+        let loop = try kit.makeLoop()
+        let served = SharedValue<[LoopHandle: Int]>([:])
+        let task = loop.createTask {
+            try await withLoopGroup(count: 2, makeLoop: { try kit.makeLoop() }) { group in
+                try await withServer(
+                    host: "127.0.0.1", port: 0, group: group,
+                    handler: { connection in
+                        let handle = Loop.running.handle
+                        try expect(connection.handle == handle, "it runs on another loop")
+                        served.update { $0[handle, default: 0] += 1 }
+                        for try await chunk in connection.chunks {
+                            try await connection.write(chunk)
+                            try expect(Loop.running.handle == handle, "it changed the loop")
+                        }
+                    },
+                    { server in
+                        let port = try server.port
+                        let clients = (0..<6).map { number in
+                            Loop.running.createTask {
+                                try await exchange(with: port, pattern(5000, seed: number))
+                            }
+                        }
+                        for client in clients { try await client.value }
+                    })
+                try expect(Set(served.value.keys), equals: Set(group.handles))
+                return group.loads.map(\.openCount)
+            }
+        }
+        try expect(try kit.complete(task, on: loop), equals: [0, 0])
+        try expect(served.value.values.reduce(0, +), equals: 6)
+        try loop.close()
+    }
+
+    /// Sends `bytes` and expects them back.
+    private static func exchange(with port: Int, _ bytes: [UInt8]) async throws {
+        try await withConnection(to: "127.0.0.1", port: port) { connection in
+            try await connection.write(bytes)
+            var back: [UInt8] = []
+            while back.count < bytes.count, let chunk = try await connection.read() {
+                back += chunk
+            }
+            try expect(back == bytes, "other bytes came back")
+        }
+    }
+
+    static func theHandlersOfAGroupEndWithTheServer(_ kit: ConformanceKit) throws {
+        let loop = try kit.makeLoop()
+        let cleaned = SharedValue(0)
+        let began = SharedValue(0)
+        let task = loop.createTask {
+            try await withLoopGroup(count: 2, makeLoop: { try kit.makeLoop() }) { group in
+                let peers = try await withServer(
+                    host: "127.0.0.1", port: 0, group: group,
+                    handler: { connection in
+                        began.update { $0 += 1 }
+                        do { _ = try await connection.read() } catch is CancellationError {
+                            try await sleep(.milliseconds(5))
+                            try await connection.write(pattern(1000))
+                            cleaned.update { $0 += 1 }
+                        }
+                    },
+                    { server in
+                        let port = try server.port
+                        let peers = try (0..<4).map { _ in try RawPeer(port: port) }
+                        while began.value < 4 { try await sleep(.milliseconds(1)) }
+                        return peers
+                    })
+                try expect(cleaned.value, equals: 4, "every handler ended by itself")
+                for peer in peers { try expectPattern(try peer.receiveAll(), count: 1000) }
+            }
+        }
+        try kit.complete(task, on: loop)
+        try loop.close()
     }
 }
