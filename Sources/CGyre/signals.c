@@ -73,6 +73,17 @@ bool gyre_signal_take(int signal) {
     return atomic_exchange(&watches[signal].pending, false);
 }
 
+void gyre_signals_forget(void) {
+    for (int signal = 1; signal < NSIG; signal++) {
+        struct watch *watch = &watches[signal];
+        atomic_store(&watch->delivering, 0);
+        if (atomic_load(&watch->eventfd_plus_one) == 0)
+            continue;
+        sigaction(signal, &watch->before, NULL);
+        atomic_store(&watch->eventfd_plus_one, 0);
+    }
+}
+
 int gyre_signal_count(void) {
     return NSIG;
 }

@@ -15,6 +15,8 @@ package final class BlockingPool: Sendable {
     private struct State {
         var running = 0
         var waiting: [Job] = []
+        /// The threads are not those of a child that was forked since.
+        var generation = gyre_fork_generation()
     }
 
     private let threadsMax: Int
@@ -29,6 +31,7 @@ package final class BlockingPool: Sendable {
     /// - Throws: ``LoopError`` when there is no thread to run it and none can be started.
     package func run(_ job: @escaping Job) throws(LoopError) {
         let starts = state.withCheckedLock { state in
+            if state.generation != gyre_fork_generation() { state = State() }
             state.waiting.append(job)
             guard state.running < threadsMax else { return false }
             state.running += 1

@@ -57,7 +57,8 @@ final class SignalWatcher: OperationTarget {
     }
 
     func removeAll() {
-        for signal in handlers.keys { gyre_signal_unwatch(signal, true) }
+        // After a fork another loop of the child may watch them.
+        if !loop.isInherited { for signal in handlers.keys { gyre_signal_unwatch(signal, true) } }
         var dropped: [CInt: Handler] = [:]
         swap(&handlers, &dropped)
     }

@@ -16,6 +16,11 @@ struct Watchers {
         !(direction == .read ? readers : writers).isEmpty && self[direction, fd] != nil
     }
 
+    /// Closes the descriptors of transports and servers, and nothing else of them.
+    func closeOwned() {
+        for (fd, isOwned) in owned.enumerated() where isOwned { Glibc.close(CInt(fd)) }
+    }
+
     fileprivate subscript(direction: Operation.Direction, fd: CInt) -> Watcher? {
         get { direction == .read ? readers[fd] : writers[fd] }
         set { if direction == .read { readers[fd] = newValue } else { writers[fd] = newValue } }

@@ -39,6 +39,8 @@ public final class Loop {
 
     /// Where descriptors are read that are no sockets.
     package private(set) lazy var scratchMemory = ScratchMemory()
+    /// Tells a fork that came after the loop was made.
+    let generation = gyre_fork_generation()
     var watchers = Watchers()
     var signals: SignalWatcher?
     var resources = ResourceList()
@@ -67,10 +69,11 @@ public final class Loop {
         state.pointee.isDebug = getenv("GYRE_DEBUG").map { String(cString: $0) == "1" } ?? false
         handle = LoopHandle(waker: backend.waker)
         handle.bind(to: address)
+        Loop.watchForks()
     }
 
     deinit {
-        if !isClosed { reportPending(to: defaultExceptionHandler) }
+        if !isClosed, !isInherited { reportPending(to: defaultExceptionHandler) }
         tearDown()
         state.deinitialize(count: 1)
         state.deallocate()
@@ -168,7 +171,11 @@ public final class Loop {
     /// Profilers show a loop that is idle here: do not rename or inline it.
     @inline(never)
     private func wait(nanoseconds: Int64) {
-        guard nanoseconds != 0 else { return backend.wait(nanoseconds: 0) }
+        guard nanoseconds != 0 else {
+            // A callback forked, and this is the child.
+            if operations.isInterrupted, isInherited { return }
+            return backend.wait(nanoseconds: 0)
+        }
         backend.wait(nanoseconds: handle.prepareToSleep() ? nanoseconds : 0)
         handle.wokeUp()
     }
@@ -253,6 +260,7 @@ public final class Loop {
 
     private func runTicks(_ ticks: () -> Void) throws {
         guard !isClosed else { throw LoopError(.closed, operation: "run") }
+        guard !isInherited else { throw Loop.inheritedError }
         guard !isRunning else { throw LoopError(.alreadyRunning, operation: "run") }
         guard gyre_current_loop() == nil else {
             throw LoopError(
@@ -267,6 +275,7 @@ public final class Loop {
         handle.takeOwnership()
         gyre_set_current_loop(UnsafeMutableRawPointer(bitPattern: address))
         ticks()
+        guard !isInherited else { throw Loop.inheritedError }
         // What the last callbacks sent must not wait for another run.
         if backend.batchesSends { backend.wait(nanoseconds: 0) }
         gyre_set_current_loop(nil)
@@ -297,10 +306,10 @@ public final class Loop {
     ///
     /// - Throws: ``LoopError/Code/alreadyRunning`` when the loop is running.
     public func close() throws(LoopError) {
-        guard !isRunning else {
+        guard !isRunning || isInherited else {
             throw LoopError(.alreadyRunning, operation: "close", detail: "stop the loop first")
         }
-        if !isClosed { reportPending(to: callExceptionHandler) }
+        if !isClosed, !isInherited { reportPending(to: callExceptionHandler) }
         tearDown()
     }
 
@@ -316,8 +325,12 @@ public final class Loop {
         handle.close()
         signals?.removeAll()
         signals = nil
-        backend.close()
-        resources.closeAll()
+        if isInherited {
+            abandon()
+        } else {
+            backend.close()
+            resources.closeAll()
+        }
         operations.removeAll()
         // Exchanged, not overwritten: what they held is released at the end, too.
         var watched = Watchers()
@@ -325,6 +338,14 @@ public final class Loop {
         var waiting = ParkedCallbacks()
         swap(&parked, &waiting)
         _ = consume dropped
+    }
+
+    /// Lets go of what belongs to the parent of this process.
+    private func abandon() {
+        backend.abandon()
+        watchers.closeOwned()
+        var shared = ResourceList()
+        swap(&resources, &shared)
     }
 
     // MARK: Where and what

@@ -114,6 +114,12 @@ package final class DispatchBackend: SignallingBackend {
         positions = []
     }
 
+    /// The thread that waits is the parent's.
+    package func abandon() {
+        isOpen = false
+        isChanged = false
+    }
+
     private static func deadline(after nanoseconds: Int64) -> Int64 {
         switch nanoseconds {
         case 0: .min

@@ -11,6 +11,7 @@ struct SafetyTests {
     private static let unchecked: [String: Int] = [
         "Sources/GyreCore/BlockingPool.swift": 1,
         "Sources/GyreCore/CarriedCallback.swift": 1,
+        "Sources/GyreCore/Loop+Fork.swift": 1,
         "Sources/GyreCore/Loop.swift": 2,
         "Sources/GyreCore/RingBuffer.swift": 1,
         "Sources/GyreCore/TaskTable.swift": 4,
@@ -95,6 +96,7 @@ struct SafetyTests {
         "Sources/GyreTasks/TaskState.swift",
         "Sources/GyreTesting/Conformance/BufferedProtocols.swift",
         "Sources/GyreTesting/Conformance/Ports.swift",
+        "Sources/GyreTesting/Conformance/Forks.swift",
         "Sources/GyreTesting/Conformance/Processes.swift",
         "Sources/GyreTesting/Conformance/Signals.swift",
         "Sources/GyreTesting/OpenDescriptors.swift",

@@ -20,6 +20,10 @@ void gyre_signal_unwatch(int signal, bool restore);
 // Whether `signal` arrived since the last call; clears the mark.
 bool gyre_signal_take(int signal);
 
+// In the child of a fork: watches no signal any more, and gives each its disposition back from
+// before. The loops that watched them are the parent's.
+void gyre_signals_forget(void);
+
 // The largest signal number plus one.
 int gyre_signal_count(void);
 

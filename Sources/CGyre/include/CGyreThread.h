@@ -38,6 +38,18 @@ static inline uintptr_t gyre_thread_identity(void) {
 // Whether this is the thread that the process began with.
 bool gyre_is_main_thread(void);
 
+// How often this process's line forked since the program began: another number than before says
+// that a fork made this process meanwhile.
+extern uint32_t gyre_fork_count;
+
+static inline uint32_t gyre_fork_generation(void) {
+    return gyre_fork_count;
+}
+
+// Sets what is called in the child of a fork with the loop that ran on the forking thread. There it
+// is the current one no more.
+void gyre_set_fork_handler(void (*_Nonnull handler)(void *_Nonnull loop));
+
 static inline void gyre_set_current_loop(void *_Nullable loop) {
     gyre_thread_current_loop = loop;
 }

@@ -141,6 +141,14 @@ package final class IOUringBackend: LoopBackend {
         gyre_ring_destroy(ring)
     }
 
+    /// The queues are shared with the parent, who still uses them; this process's view of them
+    /// goes.
+    package func abandon() {
+        guard isOpen else { return }
+        isOpen = false
+        gyre_ring_destroy(ring)
+    }
+
     /// A connection that the kernel accepted and nobody was told of has no other owner.
     private func closeUndeliveredConnections() {
         while true {

@@ -59,11 +59,18 @@ package protocol LoopBackend: AnyObject {
 
     /// Ends all operations without completions and gives back what the backend holds of the system.
     func close()
+
+    /// Instead of ``close()`` in the child of a fork: gives back what this process holds of the
+    /// system, and touches nothing that it shares with its parent.
+    func abandon()
 }
 
 extension LoopBackend {
     /// Only those answer otherwise that another event loop may wait for.
     package var hasUndelivered: Bool { false }
+
+    /// For those of which closing is nobody else's business.
+    package func abandon() { close() }
 
     /// For those that make a system call for each send.
     package var batchesSends: Bool { false }

@@ -146,5 +146,6 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         Processes.behaviours,
         AsyncProcesses.behaviours,
         Soaking.behaviours,
+        Forks.behaviours,
     ].flatMap { $0 }
 }
