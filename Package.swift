@@ -143,6 +143,9 @@ let package = Package(
             name: "gyre-example-tasks-inside-tasks", dependencies: ["Gyre"],
             path: "Sources/Examples/TasksInsideTasks"),
         .executableTarget(
+            name: "gyre-example-process-pipeline", dependencies: ["Gyre"],
+            path: "Sources/Examples/ProcessPipeline"),
+        .executableTarget(
             name: "gyre-example-wait-any", dependencies: ["Gyre"],
             path: "Sources/Examples/WaitAny"),
         .testTarget(
@@ -156,7 +159,7 @@ let package = Package(
                 "gyre-example-scheduled-calls",
                 "gyre-example-stop-on-interrupt", "gyre-example-stop-on-signal",
                 "gyre-example-stream-echo", "gyre-example-tasks-inside-tasks",
-                "gyre-example-wait-any",
+                "gyre-example-process-pipeline", "gyre-example-wait-any",
             ],
             exclude: ["echo_client.py"]),
 

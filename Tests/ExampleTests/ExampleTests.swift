@@ -263,6 +263,16 @@ struct ExampleTests {
         #expect(program.wait() == 0)
     }
 
+    @Test("ProcessPipeline counts words with three processes", arguments: policies)
+    func processPipeline(policy: String) throws {
+        try skipUnlessAvailable(policy)
+        let words = ["pear", "fig", "pear", "plum", "fig", "pear"]
+        let program = try start("process-pipeline", words, policy: policy)
+        let end = "a process ended with 0"
+        #expect(program.readToEnd() == ["pear: 3", "fig: 2", "plum: 1", end, end, end])
+        #expect(program.wait() == 0)
+    }
+
     @Test("WaitAny cancels what is left of the work", arguments: policies)
     func waitAny(policy: String) throws {
         try skipUnlessAvailable(policy)
