@@ -14,6 +14,9 @@ extension Loop {
     /// descriptors. Make a new one.
     public var isInherited: Bool { generation != gyre_fork_generation() }
 
+    /// Differs in a process and in one that it was forked from.
+    package static var forkGeneration: UInt32 { gyre_fork_generation() }
+
     // SAFETY: the address is that of the loop that runs on the thread that forked, and its run is
     // on the stack of the child, too.
     /// Sees to it that a loop in whose callback the program forks is left in the child.

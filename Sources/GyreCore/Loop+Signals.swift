@@ -56,9 +56,10 @@ final class SignalWatcher: OperationTarget {
         return true
     }
 
-    func removeAll() {
-        // After a fork another loop of the child may watch them.
-        if !loop.isInherited { for signal in handlers.keys { gyre_signal_unwatch(signal, true) } }
+    /// Without `restores` the dispositions stay: after a fork, another loop of the child may have
+    /// set them.
+    func removeAll(restores: Bool) {
+        if restores { for signal in handlers.keys { gyre_signal_unwatch(signal, true) } }
         var dropped: [CInt: Handler] = [:]
         swap(&handlers, &dropped)
     }

@@ -323,7 +323,7 @@ public final class Loop {
         // What callbacks held is released at the end, outside the access.
         let dropped = state.pointee.close()
         handle.close()
-        signals?.removeAll()
+        signals?.removeAll(restores: !isInherited)
         signals = nil
         if isInherited {
             abandon()

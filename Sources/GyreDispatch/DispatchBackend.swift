@@ -31,6 +31,9 @@ package final class DispatchBackend: SignallingBackend {
     /// A GNU extension that Swift's Glibc module does not show.
     private static var pollRDHUP: CInt { 0x2000 }
 
+    /// The process that first made one: Dispatch does not outlive a fork.
+    private static let generation = Loop.forkGeneration
+
     private let operations: OperationTable
     private let readiness: Readiness
     let signal = LoopSignal()
@@ -50,6 +53,11 @@ package final class DispatchBackend: SignallingBackend {
     ///
     /// Throws ``LoopError/Code/policyUnavailable``.
     package init(operations: OperationTable) throws(LoopError) {
+        guard Self.generation == Loop.forkGeneration else {
+            throw LoopError(
+                .policyUnavailable, operation: "dispatch",
+                detail: "this process was forked from one whose Dispatch threads it has not got")
+        }
         self.operations = operations
         readiness = Readiness(operations: operations, socketFlags: Self.socketFlags)
         poller = try DescriptorPoller(signal: signal)
