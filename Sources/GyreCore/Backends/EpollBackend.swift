@@ -5,9 +5,10 @@ import Glibc
 
 /// The loop on epoll.
 ///
-/// A socket is registered once, for both directions and for edges: its first operation is the only
-/// one that costs an epoll_ctl. Descriptors that a user watches are registered for levels, and only
-/// for what is watched.
+/// A socket is registered for edges, for reading with its first operation and for writing with the
+/// first that waits for room: others cost no epoll_ctl. Not for both at once, since datagram and
+/// Unix sockets report that they are writable after each send. Descriptors that a user watches are
+/// registered for levels, and only for what is watched.
 package final class EpollBackend: LoopBackend {
     package let name = "epoll"
     package var waker: any LoopWaker { event }
@@ -23,7 +24,8 @@ package final class EpollBackend: LoopBackend {
 
     /// How a descriptor stands in the interest list.
     private enum Registration: Equatable {
-        case none, edges
+        case none
+        case edges(writes: Bool)
         case levels(UInt32)
     }
 
@@ -164,7 +166,10 @@ package final class EpollBackend: LoopBackend {
     }
 
     private func registration(for fd: CInt) -> Registration {
-        guard readiness.isPolled(fd) else { return .edges }
+        guard readiness.isPolled(fd) else {
+            let hadWrites = registrations[Int(fd)] == .edges(writes: true)
+            return .edges(writes: hadWrites || readiness.hasOperation(on: fd, .write))
+        }
         var mask: UInt32 = 0
         if readiness.hasOperation(on: fd, .read) { mask |= EPOLLIN.rawValue | EPOLLRDHUP.rawValue }
         if readiness.hasOperation(on: fd, .write) { mask |= EPOLLOUT.rawValue }
@@ -178,9 +183,9 @@ package final class EpollBackend: LoopBackend {
         event.data.u64 = UInt64(readiness.generation(of: fd)) << 32 | UInt64(fd)
         switch wanted {
         case .none: break
-        case .edges:
-            event.events =
-                EPOLLIN.rawValue | EPOLLOUT.rawValue | EPOLLRDHUP.rawValue | EPOLLET.rawValue
+        case .edges(let writes):
+            event.events = EPOLLIN.rawValue | EPOLLRDHUP.rawValue | EPOLLET.rawValue
+            if writes { event.events |= EPOLLOUT.rawValue }
         case .levels(let mask): event.events = mask
         }
         if epoll_ctl(epoll, command, fd, &event) == 0 { return 0 }
