@@ -12,13 +12,15 @@ struct Command {
 
     var output: String { lines.joined(separator: "\n") }
 
-    /// Runs the executable `name`, which lies beside the tests, and gives it two minutes.
+    /// Runs the executable `name`, which lies beside the tests unless it is a path, and gives it
+    /// two minutes.
     init(_ name: String, _ arguments: [String], environment: [String: String] = [:]) throws {
         var variables = ProcessInfo.processInfo.environment
         for name in ["GYRE_LOOP", "GYRE_DEBUG"] { variables[name] = nil }
         variables.merge(environment) { $1 }
         let program = try Program(
-            Program.path(name), arguments, environment: variables, mergesErrors: true,
+            name.hasPrefix("/") ? name : Program.path(name), arguments, environment: variables,
+            mergesErrors: true,
             patience: 120)
         lines = program.readToEnd()
         status = program.wait()

@@ -159,9 +159,10 @@ final class SoakRun {
         return outcome
     }
 
+    private var accepted: Int { servers.reduce(0) { $0 + $1.connectionCount } }
+
     /// Every connection ends by itself.
     private func awaitEnd() {
-        let accepted = servers.reduce(0) { $0 + $1.connectionCount }
         // Stalls that outlive their connections are timers, too.
         let isOver = open == 0 && accepted == 0 && loop.statistics.timerCount == 0
         if isOver, loop.allTasks.isEmpty { return loop.stop() }
@@ -186,8 +187,10 @@ final class SoakRun {
     private func fill() {
         isFilling = false
         guard !isEnding else { return }
-        // No more at once than the servers' backlog holds.
-        for _ in 0..<min(64, connections - open) { start() }
+        // No more at once than the servers' backlog holds, nor while they still hold what the
+        // clients have left: the descriptors are counted.
+        let room = min(connections - open, 2 * connections - open - accepted)
+        for _ in 0..<max(0, min(64, room)) { start() }
         outcome.openMaximum = max(outcome.openMaximum, open)
         fillLater()
     }
