@@ -178,10 +178,10 @@ final class SoakRun {
 
     func plan(_ number: UInt64) -> SoakPlan { SoakPlan(number: number, seed: seed) }
 
-    /// A random time; often none.
+    /// A random time; often none, and none at all in the end, when what is left is brought to it.
     func pause(_ random: inout SeededRandom) -> Duration {
-        random.next(below: 3) == 0
-            ? .zero : pauseMaximum * Double(random.next(below: 1000)) / 1000
+        guard random.next(below: 3) > 0, !isEnding else { return .zero }
+        return pauseMaximum * Double(random.next(below: 1000)) / 1000
     }
 
     private func fill() {
