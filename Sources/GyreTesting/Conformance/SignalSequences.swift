@@ -23,19 +23,29 @@ enum SignalSequences {
         return action.__sigaction_handler.sa_handler != nil
     }
 
+    /// Raises `signal` on this thread, where it is handled before this returns.
+    ///
+    /// Sent to the process, it is handled by any thread, at any time later. Threads of Dispatch
+    /// block signals.
+    private static func raiseHere(_ signal: CInt) {
+        var signals = sigset_t()
+        sigemptyset(&signals)
+        sigaddset(&signals, signal)
+        pthread_sigmask(SIG_UNBLOCK, &signals, nil)
+        raise(signal)
+    }
+
     static func signalsAreASequence(_ kit: ConformanceKit) throws {
         let loop = try kit.makeLoop()
         let task = loop.createTask { () async throws -> [CInt] in
             var numbers: [CInt] = []
             let signals = try Loop.running.signals(SIGUSR1, SIGUSR2)
-            // Kept until somebody waits; the second of the same number is not counted. Raised on
-            // this thread: sent to the process, a signal is delivered by any thread, at any time
-            // later.
-            raise(SIGUSR1)
+            // Kept until somebody waits; the second of the same number is not counted.
+            raiseHere(SIGUSR1)
             try await sleep(.milliseconds(1))
-            raise(SIGUSR1)
+            raiseHere(SIGUSR1)
             try await sleep(.milliseconds(1))
-            Loop.running.callLater(.milliseconds(1)) { raise(SIGUSR2) }
+            Loop.running.callLater(.milliseconds(1)) { raiseHere(SIGUSR2) }
             for try await signal in signals {
                 numbers.append(signal)
                 if numbers.count == 2 { break }
