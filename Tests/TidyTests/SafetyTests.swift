@@ -143,10 +143,14 @@ struct SafetyTests {
     @Test("Nothing in Sources traps for want of error handling")
     func nothingTrapsLazily() {
         let pattern = /\btry!|\bas!|\bfatalError\(|[\w)\]}?]!(?!=)/
+        // The pattern alone takes half a minute for all of the lines.
+        func suspicious(_ line: Substring) -> Bool {
+            line.utf8.contains(UInt8(ascii: "!")) || line.contains("fatalError(")
+        }
         for file in Repository.sources {
             for (index, line) in file.code.split(
                 separator: "\n", omittingEmptySubsequences: false
-            ).enumerated() where line.contains(pattern) {
+            ).enumerated() where suspicious(line) && line.contains(pattern) {
                 Issue.record("\(file):\(index + 1): \(line)")
             }
         }
