@@ -260,7 +260,11 @@ public final class LoopTransport {
         dropPiece()
         if state.contains(.sendingFile) { breakFile(error) }
         if receiveID != .none { loop.cancel(receiveID) }
-        if sendID != .none { loop.cancel(sendID) }
+        if sendID != .none {
+            // A kernel that sends goes on until the cancellation reaches it; this ends it now.
+            _ = shutdown(fd, CInt(SHUT_WR))
+            loop.cancel(sendID)
+        }
         // Never inside the call that caused it.
         if receiveID == .none, sendID == .none { loop.callSoonPlainly { [self] in lose() } }
     }
