@@ -11,7 +11,8 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
 
     let loop: Loop
     @exclusivity(unchecked) private(set) var transport: LoopTransport?
-    private let whenMade: (ConnectionCore) -> Void
+    /// Dropped when it was called: what it holds may hold this connection.
+    private var whenMade: ((ConnectionCore) -> Void)?
 
     /// When more than twice as many bytes wait to be read, the peer has to wait until they are not
     /// more than that.
@@ -52,7 +53,7 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
 
     func connectionMade(_ transport: LoopTransport) {
         self.transport = transport
-        whenMade(self)
+        whenMade.take()?(self)
     }
 
     func dataReceived(_ data: RawSpan) {
