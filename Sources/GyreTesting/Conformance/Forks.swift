@@ -66,7 +66,7 @@ enum Forks {
                     try expect(Loop.current == nil, "no loop runs in the child")
                     try expect(loop.isInherited, "the loop is the parent's")
                     if rounds == 2 { try loop.close() }
-                    try runInChild(kit)
+                    try runInChild(with: kit)
                     try loop.close()
                 }
             }
@@ -81,8 +81,8 @@ enum Forks {
     }
 
     /// A loop of the child's own, with a timer and a pipe.
-    private static func runInChild(_ kit: ConformanceKit) throws {
-        guard kit.policy != "dispatch" else { return try expectNoDispatch(kit) }
+    private static func runInChild(with kit: ConformanceKit) throws {
+        guard kit.policy != "dispatch" else { return try expectNoDispatch(with: kit) }
         let loop = try kit.makeLoop()
         let pipe = PipeEnds()
         let recorder = Recorder()
@@ -98,7 +98,7 @@ enum Forks {
     }
 
     /// Dispatch itself does not outlive a fork: the policies of the child are the others.
-    private static func expectNoDispatch(_ kit: ConformanceKit) throws {
+    private static func expectNoDispatch(with kit: ConformanceKit) throws {
         try expectError(.policyUnavailable) { _ = try kit.makeLoop() }
     }
 
@@ -146,7 +146,7 @@ enum Forks {
                 endChild {
                     // Ignored, as it was before the loop handled it.
                     kill(getpid(), SIGUSR1)
-                    guard kit.policy != "dispatch" else { return try expectNoDispatch(kit) }
+                    guard kit.policy != "dispatch" else { return try expectNoDispatch(with: kit) }
                     let own = try kit.makeLoop()
                     try own.addSignalHandler(SIGUSR1) { own.stop() }
                     try loop.close()
