@@ -29,8 +29,12 @@ public struct OpenDescriptors: Sendable {
     public var count: Int { targets.count }
 
     /// Descriptors that are open here and were not open, or open on something else, in `earlier`.
+    ///
+    /// Timers are left out: no loop makes any, and Dispatch makes one for the process whenever
+    /// something in it first needs a timer.
     public func opened(since earlier: OpenDescriptors) -> [String] {
-        targets.filter { earlier.targets[$0.key] != $0.value }
+        targets
+            .filter { earlier.targets[$0.key] != $0.value && $0.value != "anon_inode:[timerfd]" }
             .sorted { $0.key < $1.key }
             .map { "\($0.key) -> \($0.value)" }
     }

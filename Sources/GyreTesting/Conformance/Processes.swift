@@ -8,7 +8,10 @@ import GyreTasks
 /// Processes, looked after by protocol objects.
 enum Processes {
     static let behaviours: [Behaviour] = [
-        Behaviour("processCallbacksComeInOrder", [116], .processes, processCallbacksComeInOrder),
+        // Alone: a process that is being started by another test has the pipes for a moment.
+        Behaviour(
+            "processCallbacksComeInOrder", [116], .processes, isProcessWide: true,
+            processCallbacksComeInOrder),
         Behaviour(
             "aPipeThatAnotherKeepsHoldsNobodyUp", [], .processes,
             aPipeThatAnotherKeepsHoldsNobodyUp),
