@@ -27,7 +27,13 @@ enum Forks {
         let function = unsafeBitCast(symbol, to: (@convention(c) () -> pid_t).self)
         let pid = function()
         try expect(pid >= 0, "fork: errno \(errno)")
-        if pid == 0 { alarm(10) }
+        if pid == 0 {
+            // The child has this thread only, which blocks signals where it is one of Dispatch's.
+            var none = sigset_t()
+            sigemptyset(&none)
+            pthread_sigmask(SIG_SETMASK, &none, nil)
+            alarm(10)
+        }
         return pid
     }
 
