@@ -315,7 +315,8 @@ extension Datagrams {
             local: LoopAddress(host: nil, port: 0)
         ) { far }
         let port = try address(of: farTransport).port
-        let group = try LoopAddress(host: "239.255.71.71", port: port)
+        // One of its own: others of this machine may be in another.
+        let group = try LoopAddress(host: "239.255.\(port >> 8).\(port & 255)", port: port)
         try nearTransport.setMulticastInterface("lo")
         try nearTransport.setMulticastHops(0)
         try nearTransport.setMulticastLoopback(true)
