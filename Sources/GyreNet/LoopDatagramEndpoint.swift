@@ -21,7 +21,7 @@ public struct LoopDatagram: Sendable, Hashable {
 /// kept.
 ///
 /// Made by ``withDatagramEndpoint(local:remote:options:heldMax:_:)``, which closes it, and by
-/// ``GyreCore/Loop/openDatagramEndpoint(local:remote:options:heldMax:)``. Any task may use it.
+/// ``Loop/openDatagramEndpoint(local:remote:options:heldMax:)``. Any task may use it.
 ///
 /// What arrives while nobody receives is kept, up to a number of datagrams; from then on it waits
 /// in the kernel, whose buffer drops what does not fit, and counts it, see ``droppedCount``. Who
@@ -213,7 +213,7 @@ extension Loop {
 /// Opens a datagram endpoint, runs `body` with it, and closes it when `body` has ended.
 ///
 /// When `body` throws, what was not sent is dropped. See
-/// ``GyreCore/Loop/openDatagramEndpoint(local:remote:options:heldMax:)``.
+/// ``Loop/openDatagramEndpoint(local:remote:options:heldMax:)``.
 ///
 /// - Throws: What `body` throws; ``LoopError`` when an address cannot be had.
 public func withDatagramEndpoint<Result>(

@@ -8,7 +8,7 @@ import Synchronization
 /// A few loops, each on a thread of its own, that share the connections of servers.
 ///
 /// A server for the group is made on the loop of the caller, with
-/// ``GyreCore/Loop/createServer(host:port:options:group:makeProtocol:)``. That loop accepts, and
+/// ``Loop/createServer(host:port:options:group:makeProtocol:)``. That loop accepts, and
 /// hands each connection over to the loop of the group that has the fewest. So the spread is even
 /// also among few connections that live long, an address in use is an error, and a descriptor
 /// shortage is handled in one place; a connection pays for it with one call between threads. Where

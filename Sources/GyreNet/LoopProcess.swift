@@ -39,7 +39,7 @@ public struct LoopProcess: Sendable {
     /// Waits until the process has ended.
     ///
     /// Its piped output may still be to be read. A process that writes more than its pipe holds,
-    /// and nobody reads it, never ends: ``communicate(_:)`` does both.
+    /// and nobody reads it, never ends: ``communicate(_:)-([UInt8])`` does both.
     ///
     /// - Returns: The exit status, or the negative number of the signal that killed it.
     /// - Throws: `CancellationError` when the task is cancelled; the process goes on.

@@ -25,7 +25,7 @@ public protocol LoopStreamProtocol: AnyObject {
     func endOfFileReceived() throws -> Bool
 
     /// The connection is gone: `error` says why, nil is an end by ``LoopTransport/close()``,
-    /// ``LoopTransport/abort()`` or the peer's end of file.
+    /// ``LoopTransport/abort(sendingReset:)`` or the peer's end of file.
     func connectionLost(_ error: (any Error)?)
 
     /// More is buffered than the high mark: the peer is slower than the writer. Stop writing.
