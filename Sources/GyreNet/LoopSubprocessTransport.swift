@@ -205,6 +205,7 @@ extension LoopSubprocessTransport: OperationTarget, LoopResource {
     package func loopDidClose() {
         isClosing = true
         proto = nil
+        pipes = [:]
         exitWaiters = []
         guard pidfd >= 0 else { return }
         killAndCollect()

@@ -193,6 +193,7 @@ enum BufferedProtocols {
         try expect(second.events, equals: [.data])
         try expect(third.events, equals: [.data, .end, .lost])
         first.forgetClosures()
+        second.onData = {}
         try pair.close()
     }
 

@@ -62,6 +62,7 @@ extension Datagrams {
         try kit.run(loop)
         try kit.drain(loop)
         try expect(deaf.errors, equals: [])
+        for receiver in [connected, unconnected, alive] { receiver.forgetClosures() }
         try loop.close()
     }
 
@@ -107,6 +108,7 @@ extension Datagrams {
             try expect(far.received.count, equals: 4 * round, "delivered inside the call")
         }
         try expect(far.texts, equals: (0..<12).map { "\($0)" })
+        far.forgetClosures()
         try loop.close()
     }
 

@@ -343,6 +343,7 @@ extension Servers {
         try expect(loop.statistics.ticks - ticks < 50, "it spins")
         try expect(reports, equals: 1)
         close(waiting)
+        loop.exceptionHandler = nil
         try loop.close()
     }
 }
