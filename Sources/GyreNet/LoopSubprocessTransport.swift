@@ -154,11 +154,16 @@ public final class LoopSubprocessTransport {
         exitWaiters = []
         // What the process wrote comes first.
         awaited = Set(pipes.filter { $0.value.endsByItself }.keys)
+        for pipe in pipes.values { pipe.processEnded() }
         finishIfOver()
     }
 
+    func pipePaid() { finishIfOver() }
+
     private func finishIfOver() {
-        guard returnCode != nil, awaited.isEmpty else { return }
+        guard returnCode != nil, awaited.isEmpty, !pipes.values.contains(where: \.owes) else {
+            return
+        }
         if !isExitTold {
             isExitTold = true
             if let proto { loop.measure("processExited") { proto.processExited() } }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
 import GyreCore
 
 /// One pipe of a process: tells its user, and then the process's transport, that it is gone.
@@ -8,6 +9,10 @@ final class SubprocessPipe: LoopStreamProtocol {
     private let fd: CInt
     private let user: any LoopStreamProtocol
     private(set) var transport: LoopTransport?
+    /// How many bytes were delivered, and how many will have been when all is there that stood in
+    /// the pipe when the process ended.
+    private var deliveredCount = 0
+    private var owedCount = 0
 
     init(_ fd: CInt, of process: LoopSubprocessTransport, user: any LoopStreamProtocol) {
         self.fd = fd
@@ -26,12 +31,29 @@ final class SubprocessPipe: LoopStreamProtocol {
         return transport.isClosing || transport.isReading && transport.isOtherEndGone
     }
 
+    /// Whether something is to be delivered that the process wrote before it ended.
+    var owes: Bool { deliveredCount < owedCount }
+
+    /// The process has ended: what stands in the pipe now is told before that, also when somebody
+    /// else keeps the pipe open.
+    func processEnded() {
+        guard fd != 0, let transport, transport.isReading else { return }
+        var waiting: CInt = 0
+        guard ioctl(transport.descriptor, UInt(FIONREAD), &waiting) == 0 else { return }
+        owedCount = deliveredCount + Int(waiting)
+    }
+
     func connectionMade(_ transport: LoopTransport) throws {
         self.transport = transport
         try user.connectionMade(transport)
     }
 
-    func dataReceived(_ data: RawSpan) throws { try user.dataReceived(data) }
+    func dataReceived(_ data: RawSpan) throws {
+        let owed = owes
+        deliveredCount += data.byteCount
+        defer { if owed, !owes { process?.pipePaid() } }
+        try user.dataReceived(data)
+    }
 
     func endOfFileReceived() throws -> Bool { try user.endOfFileReceived() }
 

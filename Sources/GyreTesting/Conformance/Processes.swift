@@ -157,7 +157,9 @@ enum Processes {
             try expect(error.code, equals: .notFound)
             try expect(error.detail, equals: program)
         }
-        try expect(count(), equals: before, "pipes that are open")
+        // Fewer, when what watched an earlier run let go of its own meanwhile.
+        let after = count()
+        try expect(after <= before, "\(after) pipes are open after \(before)")
         try expectError(.notPermitted) { try loop.subprocessExec("/etc/passwd") { Watcher() } }
         try expectError(.notFound) { try loop.subprocessExec("") { Watcher() } }
         try expectError(.invalidArgument) { try loop.subprocessExec("a\0b") { Watcher() } }
