@@ -98,10 +98,10 @@ enum AsyncProcesses {
     static func aProcessTakesSignals(_ kit: ConformanceKit) throws {
         try running(kit) {
             let loop = Loop.running
-            let terminated = try loop.createSubprocessExec("sleep", ["1000"])
+            let terminated = try loop.createSubprocessExec("sleep", ["60"])
             try terminated.terminate()
             try expect(try await terminated.wait(), equals: -SIGTERM)
-            let killed = try loop.createSubprocessExec("sleep", ["1000"])
+            let killed = try loop.createSubprocessExec("sleep", ["60"])
             try killed.kill()
             try expect(try await killed.wait(), equals: -SIGKILL)
             try expectError(.noSuchProcess) { try killed.kill() }
@@ -118,7 +118,7 @@ enum AsyncProcesses {
     static func waitingIsCancelledAlone(_ kit: ConformanceKit) throws {
         try running(kit) {
             let process = try Loop.running.createSubprocessExec(
-                "sleep", ["1000"], options: .piped)
+                "sleep", ["60"], options: .piped)
             for usesWait in [true, false] {
                 let waiting = Loop.running.createTask(eager: true) {
                     if usesWait {

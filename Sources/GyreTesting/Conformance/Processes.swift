@@ -120,7 +120,7 @@ enum Processes {
             if event == "exited", let pid = pid_t(watcher.output.dropLast()) { kill(pid, SIGKILL) }
             note(event)
         }
-        try loop.subprocessShell("sleep 1000 & echo $!", options: options) { watcher }
+        try loop.subprocessShell("sleep 60 & echo $!", options: options) { watcher }
         try kit.run(loop)
         try expect(watcher.events, equals: ["made", "data 1", "exited", "pipe lost 1", "lost"])
         try loop.close()
@@ -273,7 +273,7 @@ enum Processes {
     static func closingAProcessKillsIt(_ kit: ConformanceKit) throws {
         let loop = try kit.makeLoop()
         let watcher = watcher(stopping: loop)
-        let transport = try loop.subprocessExec("sleep", ["1000"], options: .piped) { watcher }
+        let transport = try loop.subprocessExec("sleep", ["60"], options: .piped) { watcher }
         loop.callSoon { transport.close() }
         try kit.run(loop)
         try expect(transport.returnCode, equals: -SIGKILL)
@@ -286,7 +286,7 @@ enum Processes {
     static func closingALoopLeavesNoZombie(_ kit: ConformanceKit) throws {
         let loop = try kit.makeLoop()
         let watcher = Watcher()
-        let transport = try loop.subprocessExec("sleep", ["1000"], options: .piped) { watcher }
+        let transport = try loop.subprocessExec("sleep", ["60"], options: .piped) { watcher }
         try kit.drain(loop)
         try loop.close()
         try expect(watcher.events, equals: ["made"], "a closed loop calls nobody")
