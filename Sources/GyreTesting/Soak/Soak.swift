@@ -63,6 +63,8 @@ public enum Soak {
         let leaked = OpenDescriptors().opened(since: before).filter { !$0.contains("pipe:") }
         try expect(leaked, equals: [], "descriptors are left")
         try loop.close()
+        // In seconds memory says nothing: allocators warm up, and sanitizers keep what is freed.
+        guard duration >= .seconds(30) else { return outcome }
         // Buffers of the allocator, not more connections: those would be tens of MiB.
         let growth = outcome.memoryAtEnd - outcome.memoryHalfway
         try expect(
