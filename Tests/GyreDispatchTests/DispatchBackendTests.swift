@@ -71,7 +71,7 @@ struct DispatchBackendTests {
             return backend
         }
         let backend = try #require(made)
-        let first = makePair(number: 500)
+        let first = makePair(number: ownNumber(1))
         let late = Recorder()
         let id = loop.submitReceive(on: first.near, target: late)
         #expect(send(first.far, "x", 1, CInt(MSG_NOSIGNAL)) == 1)
@@ -79,7 +79,7 @@ struct DispatchBackendTests {
         // The report is found, and is delivered after the descriptor has changed hands.
         loop.cancel(id)
         loop.closeDescriptor(first.near)
-        let second = makePair(number: 500)
+        let second = makePair(number: ownNumber(1))
         let recorder = Recorder { _ in loop.stop() }
         _ = loop.submitReceive(on: second.near, target: recorder)
         backend.deliver()
@@ -97,7 +97,7 @@ struct DispatchBackendTests {
     func unwatchableDescriptorsFail() throws {
         let loop = try dispatchKit.makeLoop()
         for path in ["/proc/self/exe", "/"] {
-            let fd = move(open(path, O_RDONLY), to: 501)
+            let fd = move(open(path, O_RDONLY), to: ownNumber(2))
             let recorders = [Recorder(), Recorder(), Recorder(), Recorder()]
             _ = loop.submitPoll(.read, on: fd, target: recorders[0])
             _ = loop.submitPoll(.write, on: fd, target: recorders[1])
@@ -125,7 +125,7 @@ struct DispatchBackendTests {
         let loop = try dispatchKit.makeLoop()
         var calls: [Int] = []
         for round in 0..<100 {
-            let pair = makePair(number: 502)
+            let pair = makePair(number: ownNumber(3))
             try loop.addReader(pair.near) { calls.append(round) }
             if round % 2 == 0 { #expect(send(pair.far, "x", 1, CInt(MSG_NOSIGNAL)) == 1) }
             // While the loop sleeps and a thread polls the descriptor, or before it is polled at
@@ -137,7 +137,7 @@ struct DispatchBackendTests {
             loop.removeReader(pair.near)
             close(pair.near)
             close(pair.far)
-            let next = makePair(number: 502)
+            let next = makePair(number: ownNumber(3))
             try loop.addReader(next.near) {
                 calls.append(-round)
                 loop.stop()
@@ -345,7 +345,7 @@ struct DispatchBackendTests {
     @Test("A watched descriptor that its user closed ends the watch with an error")
     func closedDescriptorsEndTheirWatch() throws {
         let loop = try dispatchKit.makeLoop()
-        let pair = makePair(number: 503)
+        let pair = makePair(number: ownNumber(4))
         let watcher = Recorder { _ in loop.stop() }
         _ = loop.submitPoll(.read, on: pair.near, target: watcher)
         loop.callLater(.milliseconds(2)) { close(pair.near) }

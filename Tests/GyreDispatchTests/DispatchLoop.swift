@@ -98,10 +98,20 @@ func makePair(number: CInt? = nil) -> (near: CInt, far: CInt) {
     return (ends[0], ends[1])
 }
 
+/// The number of a descriptor that no other test gets, one for each `index` from 1 on.
+///
+/// Counted from the highest that the process may have: the kernel gives the lowest, and tests that
+/// run beside this one may take hundreds of them.
+func ownNumber(_ index: CInt) -> CInt {
+    var limit = rlimit()
+    precondition(getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
+    return CInt(min(limit.rlim_cur, 65_536)) - index
+}
+
 /// Gives a descriptor another number, which must be free.
 func move(_ fd: CInt, to number: CInt) -> CInt {
-    precondition(fcntl(number, F_GETFD) == -1, "\(number) is in use")
-    precondition(fcntl(fd, F_DUPFD_CLOEXEC, number) == number)
+    let moved = fcntl(fd, F_DUPFD_CLOEXEC, number)
+    precondition(moved == number, "\(number) is in use: \(moved), errno \(errno)")
     close(fd)
     return number
 }
