@@ -57,7 +57,7 @@ extension Timers {
         try thread.join()
         try outcome.get()
         guard let latency = latency.value else { throw ConformanceFailure("never called") }
-        try expect(latency < .seconds(1), "the loop needed \(latency) to wake up")
+        try expect(latency < .seconds(5), "the loop needed \(latency) to wake up")
     }
 
     static func noTimerFiresEarly(_ kit: ConformanceKit) throws {
