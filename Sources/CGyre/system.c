@@ -109,7 +109,10 @@ int64_t gyre_sendfile(int socket, int file, int64_t *position, uint64_t count) {
     ssize_t sent = sendfile64(socket, file, &offset, count);
     int error = errno;
     *position = offset;
-    if (sent < 0 && error == EPIPE && !was_pending) {
+    // A connection that breaks in the middle raises it, too, and the count of what went before is
+    // returned.
+    bool may_be_broken = sent < 0 ? error == EPIPE : (uint64_t)sent < count;
+    if (may_be_broken && !was_pending) {
         struct timespec none = {0};
         while (sigtimedwait(&pipe_signal, NULL, &none) < 0 && errno == EINTR)
             continue;

@@ -145,6 +145,7 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         BufferedProtocols.behaviours,
         Processes.behaviours,
         AsyncProcesses.behaviours,
+        ShortResults.behaviours,
         Soaking.behaviours,
         Forks.behaviours,
     ].flatMap { $0 }

@@ -47,32 +47,6 @@ enum SendingFiles {
 
     private static let methods: [LoopSendFileMethod] = [.automatic, .native, .copying]
 
-    /// A file that has no name, with the first `count` bytes of the pattern.
-    private final class TestFile {
-        let fd: CInt
-        let size: Int
-
-        init(_ count: Int) throws {
-            let name = "/tmp/gyre-file-\(getpid())-\(UInt64.random(in: 0 ... .max))"
-            fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-            size = count
-            try expect(fd >= 0, "no temporary file: errno \(errno)")
-            unlink(name)
-            var rest = pattern(count)[...]
-            while !rest.isEmpty {
-                let bytes = Array(rest)
-                let written = write(fd, bytes, bytes.count)
-                try expect(written > 0, "cannot write: errno \(errno)")
-                rest = rest.dropFirst(written)
-            }
-            lseek(fd, 0, SEEK_SET)
-        }
-
-        deinit { close(fd) }
-
-        var position: Int { Int(lseek(fd, 0, SEEK_CUR)) }
-    }
-
     /// Runs the loop of `pair` until it was told how sending ended.
     private static func outcome(
         _ kit: ConformanceKit, _ pair: ConnectedPair,
