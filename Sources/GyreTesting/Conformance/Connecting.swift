@@ -36,17 +36,26 @@ extension Servers {
         ]
     }
 
-    /// Runs the loop until connecting has ended, and returns how.
+    /// Connects by name, runs the loop until that has ended, and returns how.
     private static func connect(
         _ host: String, _ port: Int, _ loop: Loop, _ kit: ConformanceKit
     ) throws -> LoopConnecting.Outcome {
+        try ended(loop, kit) {
+            loop.createConnection(
+                host: host, port: port, makeProtocol: { Recorder() }, completion: $0)
+        }
+    }
+
+    /// Begins to connect, runs the loop until that has ended, and returns how.
+    static func ended(
+        _ loop: Loop, _ kit: ConformanceKit,
+        _ connect: (@escaping (LoopConnecting.Outcome) -> Void) -> LoopConnecting
+    ) throws -> LoopConnecting.Outcome {
         var outcome: LoopConnecting.Outcome?
-        loop.createConnection(
-            host: host, port: port, makeProtocol: { Recorder() },
-            completion: {
-                outcome = $0
-                loop.stop()
-            })
+        _ = connect {
+            outcome = $0
+            loop.stop()
+        }
         try expect(outcome == nil, "completed inside the call")
         try kit.run(loop)
         guard let outcome else { throw ConformanceFailure("never completed") }

@@ -44,22 +44,16 @@ extension Servers {
         return found
     }
 
-    /// Runs the loop until connecting has ended, and returns how.
+    /// Connects to one of `addresses`, runs the loop until that has ended, and returns how.
     private static func connect(
         _ addresses: [LoopAddress], _ options: LoopConnectionOptions,
         _ loop: Loop, _ kit: ConformanceKit
     ) throws -> LoopConnecting.Outcome {
-        var outcome: LoopConnecting.Outcome?
-        loop.createConnection(
-            addresses: addresses, options: options, makeProtocol: { Recorder() },
-            completion: {
-                outcome = $0
-                loop.stop()
-            })
-        try expect(outcome == nil, "completed inside the call")
-        try kit.run(loop)
-        guard let outcome else { throw ConformanceFailure("never completed") }
-        return outcome
+        try ended(loop, kit) {
+            loop.createConnection(
+                addresses: addresses, options: options, makeProtocol: { Recorder() },
+                completion: $0)
+        }
     }
 
     private static func sockets(since earlier: OpenDescriptors) -> [String] {

@@ -45,8 +45,7 @@ enum StreamReaders {
             @escaping @Sendable (LoopStreamReader, LoopStreamWriter, _ peer: RawPeer) async throws
             -> Void
     ) throws {
-        let loop = try kit.makeLoop()
-        let task = loop.createTask {
+        try kit.runConnections {
             let accepted = LoopFuture<(LoopStreamReader, LoopStreamWriter)>(on: Loop.running)
             let end = LoopFuture<Void>(on: Loop.running)
             let server = try await Loop.running.startServer(
@@ -62,14 +61,6 @@ enum StreamReaders {
             server.close()
             peer.close()
         }
-        try kit.complete(task, on: loop)
-        // The last of what was sent, and the closing.
-        while loop.statistics.operationCount > 0 { try kit.run(loop, .once) }
-        try kit.drain(loop)
-        try expect(loop.allTasks.count, equals: 0, "tasks are left")
-        try expect(loop.statistics.timerCount, equals: 0, "timers are left")
-        try expect(loop.resourceCount, equals: 0, "sockets are left")
-        try loop.close()
     }
 
     /// Waits until `count` bytes are there to read.

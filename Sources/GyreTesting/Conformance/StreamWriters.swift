@@ -35,20 +35,12 @@ enum StreamWriters {
         _ kit: ConformanceKit, handler: @escaping LoopStreamHandler,
         _ body: @escaping @Sendable (LoopServer) async throws -> Void
     ) throws {
-        let loop = try kit.makeLoop()
-        let task = loop.createTask {
+        try kit.runConnections {
             let server = try await Loop.running.startServer(
                 host: "127.0.0.1", port: 0, handler: handler)
             try await body(server)
             server.close()
         }
-        try kit.complete(task, on: loop)
-        while loop.statistics.operationCount > 0 { try kit.run(loop, .once) }
-        try kit.drain(loop)
-        try expect(loop.allTasks.count, equals: 0, "tasks are left")
-        try expect(loop.statistics.timerCount, equals: 0, "timers are left")
-        try expect(loop.resourceCount, equals: 0, "sockets are left")
-        try loop.close()
     }
 
     @Sendable private static func echo(

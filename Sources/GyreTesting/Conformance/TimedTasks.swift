@@ -77,6 +77,23 @@ extension ConformanceKit {
         try expect(loop.statistics.timerCount, equals: 0, "timers left behind")
         try loop.close()
     }
+
+    /// Runs `body` as a task of a new loop, until what it opened is closed, and checks that it
+    /// leaves nothing behind.
+    func runConnections(
+        file: StaticString = #fileID, line: UInt = #line,
+        _ body: sending @escaping () async throws -> Void
+    ) throws {
+        let loop = try makeLoop()
+        try complete(loop.createTask(body), on: loop, file: file, line: line)
+        // The last of what was sent, and the closing.
+        while loop.statistics.operationCount > 0 { try run(loop, .once) }
+        try drain(loop)
+        try expect(loop.allTasks.count, equals: 0, "tasks are left")
+        try expect(loop.statistics.timerCount, equals: 0, "timers are left")
+        try expect(loop.resourceCount, equals: 0, "sockets are left")
+        try loop.close()
+    }
 }
 
 extension Loop {
