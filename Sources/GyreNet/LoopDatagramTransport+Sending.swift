@@ -182,7 +182,7 @@ extension LoopDatagramTransport {
     public var writeBufferSize: Int { queue.size }
 
     /// The marks of the write buffer, in bytes.
-    public var writeBufferLimits: (low: Int, high: Int) { (lowMark, highMark) }
+    public var writeBufferLimits: (low: Int, high: Int) { (marks.low, marks.high) }
 
     /// Sets the marks of the write buffer, in bytes, as
     /// ``LoopTransport/setWriteBufferLimits(high:low:)``.
@@ -191,26 +191,20 @@ extension LoopDatagramTransport {
     ///   negative.
     public func setWriteBufferLimits(high: Int? = nil, low: Int? = nil) throws(LoopError) {
         loop.checkThread("setWriteBufferLimits", instead: "handle.callSoonThreadSafe")
-        let fourfold = low?.multipliedReportingOverflow(by: 4)
-        let newHigh = high ?? fourfold.map { $0.overflow ? .max : $0.partialValue } ?? 64 << 10
-        let newLow = low ?? newHigh / 4
-        guard newHigh >= newLow, newLow >= 0 else {
-            throw LoopError(
-                .invalidArgument, operation: "setWriteBufferLimits",
-                detail: "high (\(newHigh)) must not be below low (\(newLow)), nor low below zero")
-        }
-        (lowMark, highMark) = (newLow, newHigh)
+        marks = try WriteMarks.given(high: high, low: low)
         tellMarks()
     }
 
     func tellMarks() {
         guard let proto, !state.contains(.ending) else { return }
-        if queue.size > highMark, !state.contains(.writingPaused) {
-            state.insert(.writingPaused)
-            loop.measure("pauseWriting") { proto.pauseWriting() }
-        } else if queue.size <= lowMark, state.contains(.writingPaused) {
+        let isPaused = state.contains(.writingPaused)
+        guard marks.pause(at: queue.size, isPaused: isPaused) != isPaused else { return }
+        if isPaused {
             state.remove(.writingPaused)
             loop.measure("resumeWriting") { proto.resumeWriting() }
+        } else {
+            state.insert(.writingPaused)
+            loop.measure("pauseWriting") { proto.pauseWriting() }
         }
     }
 }

@@ -52,8 +52,7 @@ public final class LoopDatagramTransport {
     let queue = DatagramQueue()
     /// What was received together with one in whose call reading was paused.
     private var held: [(bytes: [UInt8], address: LoopAddress)] = []
-    var highMark = 64 << 10
-    var lowMark = 16 << 10
+    var marks = WriteMarks()
     private var file: SocketFile?
     private var resource: Int32 = -1
     private var lossError: (any Error)?

@@ -29,7 +29,7 @@ extension LoopTransport {
         pieceStart = piece.baseAddress
         pieceCount = Int32(truncatingIfNeeded: piece.count)
         sendID = loop.submitImmediateSend(piece, on: fd, target: self)
-        if piece.count > highMark { tellMarks() }
+        if piece.count > marks.high { tellMarks() }
     }
 
     /// More in the same iteration: joins what the kernel has not got yet, until that is worth a

@@ -232,7 +232,7 @@ extension LoopTransport {
     var bufferedCount: Int { Int(pieceCount) + (queue?.count ?? 0) }
 
     /// The marks of the write buffer, in bytes.
-    public var writeBufferLimits: (low: Int, high: Int) { (lowMark, highMark) }
+    public var writeBufferLimits: (low: Int, high: Int) { (marks.low, marks.high) }
 
     /// Sets the marks of the write buffer, in bytes.
     ///
@@ -244,28 +244,21 @@ extension LoopTransport {
     ///   negative.
     public func setWriteBufferLimits(high: Int? = nil, low: Int? = nil) throws(LoopError) {
         loop.checkThread("setWriteBufferLimits", instead: "handle.callSoonThreadSafe")
-        let fourfold = low?.multipliedReportingOverflow(by: 4)
-        let newHigh = high ?? fourfold.map { $0.overflow ? .max : $0.partialValue } ?? 64 << 10
-        let newLow = low ?? newHigh / 4
-        guard newHigh >= newLow, newLow >= 0 else {
-            throw LoopError(
-                .invalidArgument, operation: "setWriteBufferLimits",
-                detail: "high (\(newHigh)) must not be below low (\(newLow)), nor low below zero")
-        }
-        (lowMark, highMark) = (newLow, newHigh)
+        marks = try WriteMarks.given(high: high, low: low)
         tellMarks()
     }
 
     func tellMarks() {
         // What a file fills the buffer with is nothing to the protocol, which must not write.
         guard let proto, state.isDisjoint(with: [.ending, .sendingFile]) else { return }
-        let count = bufferedCount
-        if count > highMark, !state.contains(.writingPaused) {
-            state.insert(.writingPaused)
-            loop.measure("pauseWriting") { proto.pauseWriting() }
-        } else if count <= lowMark, state.contains(.writingPaused) {
+        let isPaused = state.contains(.writingPaused)
+        guard marks.pause(at: bufferedCount, isPaused: isPaused) != isPaused else { return }
+        if isPaused {
             state.remove(.writingPaused)
             loop.measure("resumeWriting") { proto.resumeWriting() }
+        } else {
+            state.insert(.writingPaused)
+            loop.measure("pauseWriting") { proto.pauseWriting() }
         }
     }
 }

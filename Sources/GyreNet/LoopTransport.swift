@@ -63,9 +63,7 @@ public final class LoopTransport {
     var lastSendTick: UInt32 = .max
     /// What could not be sent yet; nil when there is nothing.
     var queue: WriteQueue?
-    var highMark = 64 << 10
-
-    var lowMark = 16 << 10
+    var marks = WriteMarks()
     var receiveID = OperationID.none
     private var resource: Int32 = -1
     private(set) var owner: (any ConnectionOwner)?
