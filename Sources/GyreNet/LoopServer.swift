@@ -2,10 +2,17 @@
 
 public import GyreCore
 
-/// What is told of the end of a connection.
+/// What is told of a connection it made.
 protocol ConnectionOwner: AnyObject {
-    /// A connection that it made has ended, its descriptor is closed.
+    /// The connection has ended, its descriptor is closed.
     func connectionEnded()
+
+    /// Its user wants no data for now.
+    func readingPaused()
+}
+
+extension ConnectionOwner {
+    func readingPaused() {}
 }
 
 /// A server: listening sockets, TCP or Unix, and the connections they accepted.

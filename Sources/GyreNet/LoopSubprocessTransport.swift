@@ -24,8 +24,6 @@ public final class LoopSubprocessTransport {
     private var proto: (any LoopSubprocessProtocol)?
     /// The pipes that are not gone, by the number of the process's stream.
     private var pipes: [CInt: SubprocessPipe] = [:]
-    /// Pipes that are lost before the exit is told.
-    private var awaited: Set<CInt> = []
     private var isExitTold = false
     private var isOver = false
     private var exitWaiters: [() -> Void] = []
@@ -96,7 +94,6 @@ public final class LoopSubprocessTransport {
 
     func pipeLost(_ fd: CInt) {
         pipes[fd] = nil
-        awaited.remove(fd)
         finishIfOver()
     }
 
@@ -153,17 +150,12 @@ public final class LoopSubprocessTransport {
         for waiter in exitWaiters { waiter() }
         exitWaiters = []
         // What the process wrote comes first.
-        awaited = Set(pipes.filter { $0.value.endsByItself }.keys)
         for pipe in pipes.values { pipe.processEnded() }
         finishIfOver()
     }
 
-    func pipePaid() { finishIfOver() }
-
-    private func finishIfOver() {
-        guard returnCode != nil, awaited.isEmpty, !pipes.values.contains(where: \.owes) else {
-            return
-        }
+    func finishIfOver() {
+        guard returnCode != nil, !pipes.values.contains(where: \.holdsExit) else { return }
         if !isExitTold {
             isExitTold = true
             if let proto { loop.measure("processExited") { proto.processExited() } }

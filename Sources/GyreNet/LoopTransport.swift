@@ -66,7 +66,7 @@ public final class LoopTransport {
     var marks = WriteMarks()
     var receiveID = OperationID.none
     private var resource: Int32 = -1
-    private(set) var owner: (any ConnectionOwner)?
+    var owner: (any ConnectionOwner)?
     private var lossError: (any Error)?
     var fileSending: LoopFileSending?
     /// The protocol, when it has buffers of its own.
@@ -108,6 +108,7 @@ public final class LoopTransport {
         guard !state.contains(.closing), kind != .writePipe else { return }
         state.insert(.readingPaused)
         updateReading()
+        owner?.readingPaused()
     }
 
     /// Goes on reading after ``pauseReading()``.
@@ -135,6 +136,9 @@ public final class LoopTransport {
         state.isDisjoint(with: [.readingPaused, .closing, .endReceived, .sendingFile])
             && kind != .writePipe
     }
+
+    /// Whether ``pauseReading()`` was called, and data may still come.
+    var isReadingPaused: Bool { state.contains(.readingPaused) && !state.contains(.closing) }
 
     /// Brings the receive operation in line with what is wanted.
     func updateReading() {

@@ -13,6 +13,8 @@ final class SubprocessPipe: LoopStreamProtocol {
     /// the pipe when the process ended.
     private var deliveredCount = 0
     private var owedCount = 0
+    /// The end of the pipe comes before the exit is told.
+    private var isEndAwaited = false
 
     init(_ fd: CInt, of process: LoopSubprocessTransport, user: any LoopStreamProtocol) {
         self.fd = fd
@@ -20,9 +22,26 @@ final class SubprocessPipe: LoopStreamProtocol {
         self.user = user
     }
 
-    /// Whether the process, and whoever has the pipe from it, is gone, and this side will see the
-    /// end of the pipe by itself.
-    var endsByItself: Bool {
+    /// Whether the exit is told only after something that this pipe has to tell.
+    ///
+    /// Nothing while its user wants no data: that may be for ever.
+    var holdsExit: Bool {
+        (isEndAwaited || deliveredCount < owedCount) && transport?.isReadingPaused == false
+    }
+
+    /// The process has ended: what stands in the pipe now is told before that, also when somebody
+    /// else keeps the pipe open.
+    func processEnded() {
+        isEndAwaited = endsByItself
+        guard fd != 0, let transport, transport.isReading else { return }
+        var waiting: CInt = 0
+        guard ioctl(transport.descriptor, UInt(FIONREAD), &waiting) == 0 else { return }
+        owedCount = deliveredCount + Int(waiting)
+    }
+
+    /// Whether whoever has the pipe from the process is gone, too, and this side will see the end
+    /// of the pipe by itself.
+    private var endsByItself: Bool {
         guard let transport else { return false }
         if fd == 0 {
             return transport.isOtherEndGone
@@ -31,27 +50,16 @@ final class SubprocessPipe: LoopStreamProtocol {
         return transport.isClosing || transport.isReading && transport.isOtherEndGone
     }
 
-    /// Whether something is to be delivered that the process wrote before it ended.
-    var owes: Bool { deliveredCount < owedCount }
-
-    /// The process has ended: what stands in the pipe now is told before that, also when somebody
-    /// else keeps the pipe open.
-    func processEnded() {
-        guard fd != 0, let transport, transport.isReading else { return }
-        var waiting: CInt = 0
-        guard ioctl(transport.descriptor, UInt(FIONREAD), &waiting) == 0 else { return }
-        owedCount = deliveredCount + Int(waiting)
-    }
-
     func connectionMade(_ transport: LoopTransport) throws {
         self.transport = transport
+        transport.owner = self
         try user.connectionMade(transport)
     }
 
     func dataReceived(_ data: RawSpan) throws {
-        let owed = owes
+        let held = holdsExit
         deliveredCount += data.byteCount
-        defer { if owed, !owes { process?.pipePaid() } }
+        defer { if held, !holdsExit { process?.finishIfOver() } }
         try user.dataReceived(data)
     }
 
@@ -66,6 +74,16 @@ final class SubprocessPipe: LoopStreamProtocol {
     func pauseWriting() { user.pauseWriting() }
 
     func resumeWriting() { user.resumeWriting() }
+}
+
+extension SubprocessPipe: ConnectionOwner {
+    func connectionEnded() {}
+
+    // Not inside the call, in which the user expects nothing.
+    func readingPaused() {
+        guard isEndAwaited || deliveredCount < owedCount else { return }
+        transport?.loop.callSoonPlainly { [weak process] in process?.finishIfOver() }
+    }
 }
 
 /// Hands what a pipe says to the protocol object of its process.

@@ -16,6 +16,7 @@ enum Processes {
             "aPipeThatAnotherKeepsHoldsNobodyUp", [], .processes,
             aPipeThatAnotherKeepsHoldsNobodyUp),
         Behaviour("aPausedPipeIsReadAfterTheExit", [], .processes, aPausedPipeIsReadAfterTheExit),
+        Behaviour("aPauseDoesNotHoldTheExit", [], .processes, aPauseDoesNotHoldTheExit),
         Behaviour(
             "aMissingProgramLeavesNothing", [118], .processes, isProcessWide: true,
             aMissingProgramLeavesNothing),
@@ -141,6 +142,36 @@ enum Processes {
         try kit.run(loop)
         try expect(watcher.events, equals: ["made", "exited", "data 1", "pipe lost 1", "lost"])
         try expect(watcher.output, equals: "late\n")
+        try loop.close()
+    }
+
+    /// The exit is noticed with the data; the end of the pipe is still to come when reading is
+    /// paused.
+    static func aPauseDoesNotHoldTheExit(_ kit: ConformanceKit) throws {
+        let loop = try kit.makeLoop()
+        var options = LoopProcessOptions()
+        (options.stdout, options.stderr) = (.pipe, .pipe)
+        for paused in [1, 2] as [CInt] {
+            let watcher = watcher(stopping: loop)
+            let note = watcher.onEvent
+            watcher.onEvent = { event in
+                let pipe = watcher.transport?.pipeTransport(paused)
+                if event == "data \(paused)" { loop.callSoon { pipe?.pauseReading() } }
+                if event == "exited" { pipe?.resumeReading() }
+                note(event)
+            }
+            let transport = try loop.subprocessShell(
+                "printf out; printf err >&2", options: options
+            ) { watcher }
+            // Both are there when the loop looks.
+            var status = siginfo_t()
+            let flags = WEXITED | WNOWAIT
+            while waitid(P_PID, id_t(transport.pid), &status, flags) < 0, errno == EINTR {}
+            try kit.run(loop)
+            try expect(watcher.events.count { $0 == "exited" }, equals: 1, "\(watcher.events)")
+            try expect(watcher.events.last, equals: "lost")
+            try expect(watcher.output.count, equals: 6, watcher.output)
+        }
         try loop.close()
     }
 
