@@ -164,7 +164,12 @@ let package = Package(
             exclude: ["echo_client.py"]),
 
         // The arithmetic of the benchmark, and how it runs other programs.
-        .testTarget(name: "BenchTests", dependencies: ["gyre-bench"]),
+        .testTarget(
+            name: "BenchTests",
+            dependencies: [
+                "gyre-bench", "gyre-load", "gyre-peer-raw-epoll",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
 
         // Runs programs beside a test.
         .target(name: "TestPrograms", path: "Tests/Programs"),

@@ -88,12 +88,17 @@ static void connectAllDatagrams(const struct sockaddr_in *address, int count, in
     }
 }
 
-void connectAll(const struct options *options, int count, int *sockets) {
-    if (options->path) return connectAllToPath(options, count, sockets);
+struct sockaddr_in serverAddress(const struct options *options) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(options->port)};
     if (inet_pton(AF_INET, options->host, &address.sin_addr) != 1) {
         fail("bad IPv4 address: %s", options->host);
     }
+    return address;
+}
+
+void connectAll(const struct options *options, int count, int *sockets) {
+    if (options->path) return connectAllToPath(options, count, sockets);
+    struct sockaddr_in address = serverAddress(options);
     if (options->isUDP) return connectAllDatagrams(&address, count, sockets);
     uint64_t deadline = nowNanoseconds() + (uint64_t)(options->timeoutSeconds * 1e9);
     int connected = 0;

@@ -9,9 +9,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
-enum { exitFailure = 1, exitUsage = 64 };
+enum { exitFailure = 1, exitUsage = 64, pipesMax = 256 };
+
+/// The ends of two pipes to the server: answers are read from one, messages written to the other.
+struct pipePair {
+    int input;
+    int output;
+};
 
 struct options {
     const char *host;
@@ -19,6 +26,9 @@ struct options {
     int port;
     const char *path;  // of a Unix socket; NULL: TCP or UDP
     bool isUDP;
+    struct pipePair pipes[pipesMax];  // instead of connections
+    int pipesCount;
+    bool isAccepting;  // a connection for each message
     int connections;
     size_t messageBytes;
     double seconds;
@@ -45,6 +55,8 @@ struct options parseOptions(int argc, char **argv);
 // connect.c
 /// Opens `count` non-blocking connections, all within the timeout, into `sockets`.
 void connectAll(const struct options *options, int count, int *sockets);
+/// The server's IPv4 address.
+struct sockaddr_in serverAddress(const struct options *options);
 
 // pattern.c: what every message says. The bytes are a window into one random block, and the
 // window's place depends on the connection and on the number of the message, so an answer that
@@ -71,8 +83,21 @@ struct processSample {
 };
 struct processSample sampleProcess(pid_t pid);
 
-// pingpong.c, idle.c, namespace.c: the three modes.
+// report.c
+/// What is read at both ends of the timed phase.
+struct snapshot {
+    uint64_t time;
+    struct rusage own;
+    struct processSample server;
+};
+struct snapshot takeSnapshot(const struct options *options, bool isStart);
+/// One line of JSON. `losses` of the messages had to be sent again.
+void printResult(const struct options *options, const struct snapshot *start,
+                 const struct snapshot *end, uint64_t messages, uint64_t losses);
+
+// pingpong.c, accept.c, idle.c, namespace.c: the four modes.
 int runPingPong(const struct options *options);
+int runAccept(const struct options *options);
 int runIdle(const struct options *options);
 _Noreturn void execInNamespace(const struct options *options);
 

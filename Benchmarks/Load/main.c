@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,10 +61,12 @@ int main(int argc, char **argv) {
     struct options options = parseOptions(argc, argv);
     if (options.cpu >= 0) pin(options.cpu);
     if (options.isInNamespace) execInNamespace(&options);
+    // A server that is gone is found by the error of the write.
+    signal(SIGPIPE, SIG_IGN);
     if (options.idleConnections > 0) {
         raiseDescriptorLimit(options.idleConnections);
         return runIdle(&options);
     }
-    raiseDescriptorLimit(options.connections);
-    return runPingPong(&options);
+    raiseDescriptorLimit(options.connections + 2 * options.pipesCount);
+    return options.isAccepting ? runAccept(&options) : runPingPong(&options);
 }

@@ -16,6 +16,8 @@ static const char usageText[] =
     "  --port N             of the server\n"
     "  --unix PATH          of the server's Unix socket, instead of host and port\n"
     "  --udp                a message is a datagram; what gets lost is sent again, and counted\n"
+    "  --pipes IN:OUT,...   inherited descriptors instead of connections, IN to read answers from\n"
+    "  --accept             opens and resets a connection for each message of one byte\n"
     "  --connections N      each has one message on its way (10)\n"
     "  --size BYTES         of a message (1024)\n"
     "  --seconds S          timed phase, or how long idle connections are held (5)\n"
@@ -44,9 +46,24 @@ static double parseNumber(const char *text, double low, double high, const char 
     return value;
 }
 
+static void parsePipes(const char *text, struct options *options) {
+    for (const char *rest = text;; rest++) {
+        struct pipePair pair;
+        int length = 0;
+        if (options->pipesCount == pipesMax ||
+            sscanf(rest, "%d:%d%n", &pair.input, &pair.output, &length) != 2) {
+            usage("--pipes takes up to 256 of IN:OUT, separated by commas");
+        }
+        options->pipes[options->pipesCount++] = pair;
+        rest += length;
+        if (*rest == 0) return;
+        if (*rest != ',') usage("--pipes takes IN:OUT, separated by commas");
+    }
+}
+
 enum name {
     help, host, port, connections, size, seconds, warmup, timeout, congestion, serverPID, cpu, idle,
-    touch, namespace, unixPath, udp
+    touch, namespace, unixPath, udp, pipes, accepting
 };
 
 static const struct option names[] = {
@@ -66,6 +83,8 @@ static const struct option names[] = {
     {"exec-in-namespace", no_argument, NULL, namespace},
     {"unix", required_argument, NULL, unixPath},
     {"udp", no_argument, NULL, udp},
+    {"pipes", required_argument, NULL, pipes},
+    {"accept", no_argument, NULL, accepting},
     {NULL, 0, NULL, 0},
 };
 
@@ -92,6 +111,8 @@ static void apply(int name, const char *value, struct options *options) {
     case touch: options->isTouchingIdle = true; break;
     case unixPath: options->path = value; break;
     case udp: options->isUDP = true; break;
+    case pipes: parsePipes(value, options); break;
+    case accepting: options->isAccepting = true; break;
     case namespace: options->isInNamespace = true; break;
     default: usage("unknown option, or a value is missing");
     }
@@ -118,7 +139,10 @@ struct options parseOptions(int argc, char **argv) {
         return options;
     }
     if (optind != argc) usage("unexpected argument");
-    if (options.port == 0 && !options.path) usage("--port is missing");
+    if (options.pipesCount > 0) options.connections = options.pipesCount;
+    if (options.port == 0 && !options.path && options.pipesCount == 0) usage("--port is missing");
+    if (options.isAccepting) options.messageBytes = 1;
+    if (options.isAccepting && (options.port == 0 || options.isUDP)) usage("--accept is for TCP");
     if (options.isUDP && options.messageBytes > 65507) usage("a datagram has at most 65507 bytes");
     return options;
 }

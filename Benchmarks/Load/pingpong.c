@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The closed loop: every connection has exactly one message on its way. When the answer is complete
-// and right, the next message is sent at once. After the timed phase the last answers are awaited
-// too, so an answer that never comes is found in a run of any length.
+// The closed loop: every connection, or pair of pipes, has exactly one message on its way. When the
+// answer is complete and right, the next message is sent at once. After the timed phase the last
+// answers are awaited too, so an answer that never comes is found in a run of any length.
 //
 // A message over UDP is one datagram. One that does not come back is taken for lost, counted, and
 // sent again; an answer that comes after all is that of the message before, and is dropped.
@@ -11,31 +11,26 @@
 #include "load.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 enum { receiveBytes = 256 * 1024, eventsMax = 512, lossNanoseconds = 200000000 };
 
 struct connection {
-    int socket;
+    int socket;  // or the pipe of the answers
+    int output;  // the same socket, or the pipe of the messages
     uint32_t sent;
     uint32_t received;
     bool isOutstanding;
     uint64_t message;
     uint64_t startedAt;
     uint64_t sentAt;  // the last time, over UDP
-};
-
-/// What is read at both ends of the timed phase.
-struct snapshot {
-    uint64_t time;
-    struct rusage own;
-    struct processSample server;
 };
 
 static const struct options *options;
@@ -56,11 +51,20 @@ static _Noreturn void failConnection(const struct connection *connection, const 
          connection->message, what);
 }
 
+static bool isPipe(const struct connection *connection) {
+    return connection->socket != connection->output;
+}
+
+static ssize_t put(const struct connection *connection, const char *bytes, size_t count) {
+    return isPipe(connection) ? write(connection->output, bytes, count)
+                              : send(connection->output, bytes, count, MSG_NOSIGNAL);
+}
+
 static void sendRest(struct connection *connection) {
     const char *pattern = messagePattern(numberOf(connection), connection->message);
     while (connection->sent < options->messageBytes) {
-        ssize_t count = send(connection->socket, pattern + connection->sent,
-                             options->messageBytes - connection->sent, MSG_NOSIGNAL);
+        ssize_t count = put(connection, pattern + connection->sent,
+                            options->messageBytes - connection->sent);
         if (count < 0 && errno == EAGAIN) return;
         if (count < 0) failConnection(connection, strerror(errno));
         connection->sent += (uint32_t)count;
@@ -137,7 +141,7 @@ static void sendLostAgain(uint64_t now) {
 static void receive(struct connection *connection, bool isEnding) {
     if (options->isUDP) return receiveDatagrams(connection);
     for (;;) {
-        ssize_t count = recv(connection->socket, receiveBuffer, receiveBytes, 0);
+        ssize_t count = read(connection->socket, receiveBuffer, receiveBytes);
         if (count < 0 && errno == EAGAIN) return;
         if (count < 0) failConnection(connection, strerror(errno));
         if (count == 0) failConnection(connection, "the server closed the connection");
@@ -185,6 +189,20 @@ static void runUntil(uint64_t end) {
     }
 }
 
+static void watch(struct connection *connection, int descriptor, uint32_t events) {
+    struct epoll_event event = {.events = events | EPOLLET, .data.ptr = connection};
+    if (epoll_ctl(poller, EPOLL_CTL_ADD, descriptor, &event) != 0) failErrno("epoll_ctl");
+}
+
+/// The flag is this end's alone: the server has the other.
+static void watchPipe(struct connection *connection) {
+    int ends[] = {connection->socket, connection->output};
+    for (int i = 0; i < 2; i++) {
+        if (fcntl(ends[i], F_SETFL, fcntl(ends[i], F_GETFL) | O_NONBLOCK) != 0) failErrno("fcntl");
+        watch(connection, ends[i], i == 0 ? EPOLLIN : EPOLLOUT);
+    }
+}
+
 static void startAll(void) {
     int count = options->connections;
     int *sockets = calloc((size_t)count, sizeof *sockets);
@@ -192,64 +210,17 @@ static void startAll(void) {
     poller = epoll_create1(EPOLL_CLOEXEC);
     if (!sockets || !connections || poller < 0) failErrno("start");
     makePattern(options->messageBytes);
-    connectAll(options, count, sockets);
+    if (options->pipesCount == 0) connectAll(options, count, sockets);
     outstandingCount = count;
     for (int i = 0; i < count; i++) {
-        connections[i].socket = sockets[i];
-        struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-                                    .data.ptr = &connections[i]};
-        if (epoll_ctl(poller, EPOLL_CTL_ADD, sockets[i], &event) != 0) failErrno("epoll_ctl");
+        bool isPiped = options->pipesCount > 0;
+        connections[i].socket = isPiped ? options->pipes[i].input : sockets[i];
+        connections[i].output = isPiped ? options->pipes[i].output : sockets[i];
+        if (isPiped) watchPipe(&connections[i]);
+        else watch(&connections[i], sockets[i], EPOLLIN | EPOLLOUT | EPOLLRDHUP);
         startMessage(&connections[i], nowNanoseconds());
     }
     free(sockets);
-}
-
-static struct snapshot takeSnapshot(bool isStart) {
-    struct snapshot snapshot = {0};
-    // The server has nothing to do while it is looked at, so the time belongs outside.
-    if (!isStart) snapshot.time = nowNanoseconds();
-    if (options->serverPID) snapshot.server = sampleProcess(options->serverPID);
-    getrusage(RUSAGE_SELF, &snapshot.own);
-    if (isStart) snapshot.time = nowNanoseconds();
-    return snapshot;
-}
-
-static double secondsOf(struct timeval time) {
-    return (double)time.tv_sec + (double)time.tv_usec / 1e6;
-}
-
-static void printServer(const struct processSample *start, const struct processSample *end) {
-    printf(",\"server_cpu_seconds\":%.6f,\"server_user_seconds\":%.2f"
-           ",\"server_system_seconds\":%.2f,\"server_run_delay_seconds\":%.6f"
-           ",\"server_rss_bytes\":%" PRId64
-           ",\"server_voluntary_switches\":%" PRId64
-           ",\"server_involuntary_switches\":%" PRId64,
-           end->cpuSeconds - start->cpuSeconds, end->userSeconds - start->userSeconds,
-           end->systemSeconds - start->systemSeconds,
-           end->runDelaySeconds - start->runDelaySeconds, end->residentBytes,
-           end->voluntarySwitches - start->voluntarySwitches,
-           end->involuntarySwitches - start->involuntarySwitches);
-}
-
-static void printResult(const struct snapshot *start, const struct snapshot *end,
-                        uint64_t messages) {
-    double seconds = (double)(end->time - start->time) / 1e9;
-    double user = secondsOf(end->own.ru_utime) - secondsOf(start->own.ru_utime);
-    double system = secondsOf(end->own.ru_stime) - secondsOf(start->own.ru_stime);
-    if (options->isUDP && lossesCount * 100 > messages) {
-        fail("%" PRIu64 " of %" PRIu64 " datagrams got lost", lossesCount, messages);
-    }
-    printf("{\"connections\":%d,\"size\":%zu,\"seconds\":%.6f,\"messages\":%" PRIu64
-           ",\"messages_per_second\":%.1f,\"lost\":%" PRIu64, options->connections,
-           options->messageBytes, seconds, messages, (double)messages / seconds, lossesCount);
-    printf(",\"latency_ns\":{\"p50\":%" PRIu64 ",\"p90\":%" PRIu64 ",\"p99\":%" PRIu64
-           ",\"p999\":%" PRIu64 ",\"max\":%" PRIu64 "}",
-           latencyAt(0.5), latencyAt(0.9), latencyAt(0.99), latencyAt(0.999), latencyAt(1));
-    printf(",\"cpu_user_seconds\":%.6f,\"cpu_system_seconds\":%.6f,\"cpu_share\":%.4f"
-           ",\"involuntary_switches\":%ld", user, system, (user + system) / seconds,
-           end->own.ru_nivcsw - start->own.ru_nivcsw);
-    if (options->serverPID) printServer(&start->server, &end->server);
-    printf("}\n");
 }
 
 int runPingPong(const struct options *given) {
@@ -260,13 +231,13 @@ int runPingPong(const struct options *given) {
     resetHistogram();
     answersCount = 0;
     lossesCount = 0;
-    struct snapshot start = takeSnapshot(true);
+    struct snapshot start = takeSnapshot(options, true);
     runUntil(start.time + (uint64_t)(options->seconds * 1e9));
     uint64_t messages = answersCount;
-    struct snapshot end = takeSnapshot(false);
+    struct snapshot end = takeSnapshot(options, false);
 
     isDraining = true;
     runUntil(0);
-    printResult(&start, &end, messages);
+    printResult(options, &start, &end, messages, lossesCount);
     return 0;
 }

@@ -7,7 +7,7 @@
 // The shape that measured best: edge-triggered interest in input only, one recv of up to 256 KiB
 // per event (again only if the buffer came back full), and the answer sent at once from the same
 // buffer. What the socket does not take is copied aside and sent when it is writable; until then
-// that connection is not read. For UDP see udp.c.
+// that connection is not read. For UDP see udp.c, for pipes and processes pipes.c.
 
 #define _GNU_SOURCE
 #include "peer.h"
@@ -52,7 +52,7 @@ void fail(const char *what) {
 _Noreturn static void usage(const char *reason) {
     fprintf(stderr, "gyre-peer-raw-epoll: %s\n"
             "usage: gyre-peer-raw-epoll [--host IPV4] [--port N] [--congestion NAME] "
-            "[--unix PATH | --udp]\n", reason);
+            "[--unix PATH | --udp | --pipes IN:OUT,... [--spawn PROGRAM]]\n", reason);
     exit(exitUsage);
 }
 
@@ -76,6 +76,10 @@ static struct options parseOptions(int argc, char **argv) {
             options.congestion = argv[i + 1];
         } else if (strcmp(argv[i], "--unix") == 0) {
             options.path = argv[i + 1];
+        } else if (strcmp(argv[i], "--pipes") == 0) {
+            options.pipes = argv[i + 1];
+        } else if (strcmp(argv[i], "--spawn") == 0) {
+            options.program = argv[i + 1];
         } else {
             usage("unknown option");
         }
@@ -231,6 +235,7 @@ int main(int argc, char **argv) {
     poller = epoll_create1(EPOLL_CLOEXEC);
     if (!remainders || poller < 0) fail("epoll_create1");
     if (options.isUDP) serveDatagrams(&options, poller);
+    if (options.pipes) servePipes(&options, poller);
     if (options.path) startListeningAtPath(options.path); else startListening(&options);
     watch(EPOLL_CTL_ADD, listener, EPOLLIN);
     static struct epoll_event events[eventsMax];

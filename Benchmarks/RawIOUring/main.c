@@ -24,11 +24,8 @@ int main(void) {
 #define _GNU_SOURCE
 #include "peer.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <liburing.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -68,6 +65,8 @@ struct options {
     int port;
     const char *congestion;
     const char *path;  // of a Unix socket; NULL: TCP or UDP
+    const char *pipes;  // none of the above
+    const char *program;
     bool isClassic;
     bool isUDP;
 };
@@ -127,7 +126,7 @@ static void failUnavailable(const char *what, int error) {
 static void usage(const char *reason) {
     fprintf(stderr, "gyre-peer-raw-io-uring: %s\nusage: gyre-peer-raw-io-uring [--host IPV4] "
             "[--port N] [--congestion NAME] [--buffers incremental|classic] "
-            "[--unix PATH | --udp]\n",
+            "[--unix PATH | --udp | --pipes IN:OUT,... [--spawn PROGRAM]]\n",
             reason);
     exit(exitUsage);
 }
@@ -153,6 +152,10 @@ static struct options parseOptions(int argc, char **argv) {
             options.congestion = value;
         } else if (strcmp(argv[i], "--unix") == 0) {
             options.path = value;
+        } else if (strcmp(argv[i], "--pipes") == 0) {
+            options.pipes = value;
+        } else if (strcmp(argv[i], "--spawn") == 0) {
+            options.program = value;
         } else if (strcmp(argv[i], "--buffers") == 0) {
             options.isClassic = strcmp(value, "classic") == 0;
             if (!options.isClassic && strcmp(value, "incremental") != 0) usage("bad --buffers");
@@ -169,33 +172,6 @@ static rlim_t raiseDescriptorLimit(void) {
     limit.rlim_cur = limit.rlim_max;
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0) fail("setrlimit");
     return limit.rlim_cur;
-}
-
-/// Accepted sockets inherit the algorithm. Without a name: cubic, else reno, because the pacing of
-/// BBR makes large messages on loopback jump between two rates.
-static void setCongestion(int socket, const char *name) {
-    const char *first = name ? name : "cubic";
-    int status = setsockopt(socket, IPPROTO_TCP, TCP_CONGESTION, first, (socklen_t)strlen(first));
-    if (status != 0 && name) fail("congestion control");
-    if (status != 0) setsockopt(socket, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
-}
-
-static void startListening(const struct options *options) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(options->port)};
-    if (inet_pton(AF_INET, options->host, &address.sin_addr) != 1) usage("bad IPv4 address");
-    listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (listener < 0) fail("socket");
-    int on = 1;
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    // Inherited by accepted sockets, which saves a call for each.
-    setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    setCongestion(listener, options->congestion);
-    if (bind(listener, (struct sockaddr *)&address, sizeof address) != 0) fail("bind");
-    if (listen(listener, backlog) != 0) fail("listen");
-    socklen_t length = sizeof address;
-    if (getsockname(listener, (struct sockaddr *)&address, &length) != 0) fail("getsockname");
-    printf("listening on %s:%d\n", options->host, ntohs(address.sin_port));
-    fflush(stdout);
 }
 
 static void makeRing(void) {
@@ -476,10 +452,12 @@ int main(int argc, char **argv) {
     connections = calloc(raiseDescriptorLimit(), sizeof *connections);
     if (!connections) fail("calloc");
     if (options.isUDP) serveDatagrams(options.host, options.port);
+    if (options.pipes) servePipes(options.pipes, options.program);
     makeRing();
     makeBuffers(options.isClassic);
-    if (options.path) listener = listenAtPath(options.path, backlog);
-    else startListening(&options);
+    listener = options.path
+        ? listenAtPath(options.path, backlog)
+        : listenAtAddress(options.host, options.port, options.congestion, backlog);
     startAccepting();
     for (;;) {
         int status = io_uring_submit_and_wait(&ring, 1);

@@ -8,7 +8,9 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -17,7 +19,9 @@
 #include <unistd.h>
 
 /// In the child: runs the program, or tells the parent through `report` why it could not.
-static _Noreturn void run(char *const *argv, int cpu, int output, int errors, int report) {
+static _Noreturn void run(
+    char *const *argv, int cpu, const int *inherited, int count, const int ends[5]) {
+    int output = ends[1], report = ends[3], errors = ends[4];
     bool is_ready = prctl(PR_SET_PDEATHSIG, SIGKILL) == 0;
     // A mask of blocked signals and ignored signals outlive an exec.
     sigset_t none;
@@ -27,10 +31,11 @@ static _Noreturn void run(char *const *argv, int cpu, int output, int errors, in
     int input = open("/dev/null", O_RDONLY | O_CLOEXEC);
     is_ready = is_ready && input >= 0 && dup2(input, 0) >= 0 && dup2(output, 1) >= 0 &&
                dup2(errors, 2) >= 0;
+    for (int i = 0; is_ready && i < count; i++) is_ready = fcntl(inherited[i], F_SETFD, 0) == 0;
     if (is_ready) execv(argv[0], argv);
     int error = errno;
-    ssize_t count = write(report, &error, sizeof error);
-    _exit(count == sizeof error ? 127 : 126);
+    ssize_t written = write(report, &error, sizeof error);
+    _exit(written == sizeof error ? 127 : 126);
 }
 
 static void close_all(const int *descriptors, int count) {
@@ -39,14 +44,15 @@ static void close_all(const int *descriptors, int count) {
     }
 }
 
-int bench_spawn(char *const *argv, int cpu, struct bench_child *child) {
+int bench_spawn(
+    char *const *argv, int cpu, const int *inherited, int count, struct bench_child *child) {
     // The pipe of the output, the pipe that reports a failed exec, the file of the errors.
     int ends[5] = {-1, -1, -1, -1, -1};
     ends[4] = memfd_create("errors", MFD_CLOEXEC);
     pid_t pid = -1;
     if (pipe2(ends, O_CLOEXEC) == 0 && pipe2(ends + 2, O_CLOEXEC) == 0 && ends[4] >= 0)
         pid = fork();
-    if (pid == 0) run(argv, cpu, ends[1], ends[4], ends[3]);
+    if (pid == 0) run(argv, cpu, inherited, count, ends);
     if (pid < 0) {
         int error = errno;
         close_all(ends, 5);
@@ -54,9 +60,9 @@ int bench_spawn(char *const *argv, int cpu, struct bench_child *child) {
     }
     close_all((int[]){ends[1], ends[3]}, 2);
     int error = 0;
-    ssize_t count = read(ends[2], &error, sizeof error);
+    ssize_t read_count = read(ends[2], &error, sizeof error);
     close(ends[2]);
-    if (count == (ssize_t)sizeof error) {
+    if (read_count == (ssize_t)sizeof error) {
         waitpid(pid, NULL, 0);
         close_all((int[]){ends[0], ends[4]}, 2);
         return error;
@@ -95,4 +101,26 @@ double bench_process_cpu(pid_t pid) {
     struct timespec time;
     if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &time) != 0) return -1;
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+double bench_children_cpu(pid_t pid) {
+    char path[64], text[1024];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *file = fopen(path, "re");
+    if (!file) return -1;
+    size_t size = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    text[size] = 0;
+    // The name in the second field may hold blanks and parentheses: count from the last one.
+    const char *fields = strrchr(text, ')');
+    long user, system;
+    if (!fields || sscanf(fields, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %ld %ld",
+                          &user, &system) != 2) {
+        return -1;
+    }
+    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+}
+
+int bench_pipe(int ends[2]) {
+    return pipe2(ends, O_CLOEXEC) == 0 ? 0 : errno;
 }

@@ -7,19 +7,22 @@ import Testing
 /// A comparison with made-up runs.
 private struct Sketch {
     static let cell = Cell.all[0]
+    let cell: Cell
     var comparison: Comparison
 
-    init(rounds: Int, namespaceFailure: String? = nil) {
+    init(rounds: Int, namespaceFailure: String? = nil, cell: Cell = Sketch.cell) {
+        self.cell = cell
+        let all = Set(Workload.allCases)
         comparison = Comparison(
             contenders: [
-                Contender(name: "gyre epoll", family: .gyre, command: ["a"]),
-                Contender(name: "raw epoll", family: .raw, command: ["b"]),
-                Contender(name: "raw io_uring", family: .raw, command: ["c"]),
+                Contender(name: "gyre epoll", family: .gyre, command: ["a"], workloads: all),
+                Contender(name: "raw epoll", family: .raw, command: ["b"], workloads: all),
+                Contender(name: "raw io_uring", family: .raw, command: ["c"], workloads: all),
                 Contender(name: "<other> & co", family: .other, command: ["d"]),
             ],
             missing: [MissingContender(name: "libuv", reason: "not built")],
             plan: Plan(
-                rounds: rounds, seconds: 1, warmupSeconds: 0, cells: [Sketch.cell], contenders: 4),
+                rounds: rounds, seconds: 1, warmupSeconds: 0, cells: [cell], contenders: 4),
             environment: Environment(
                 kernel: "Linux 6", processor: "CPU", cpuCount: 2, cpus: (0, 1),
                 congestion: "reno", namespaceFailure: namespaceFailure))
@@ -32,7 +35,7 @@ private struct Sketch {
     ) {
         comparison.runs.append(
             RunResult(
-                contender: name, cell: Sketch.cell, round: round, messages: rate, seconds: 1,
+                contender: name, cell: cell, round: round, messages: rate, seconds: 1,
                 latency: [("p50", 5000), ("p99", 9000)], serverCPUSeconds: cpu * rate / 1e6,
                 serverUserSeconds: cpu * rate / 2e6, serverResidentBytes: 1_048_576, loadShare: 0.5,
                 disturbance: Disturbance(runDelay: 0, steal: steal, others: 0)))
@@ -40,7 +43,7 @@ private struct Sketch {
 
     func summary(of name: String) throws -> Comparison.Summary {
         try #require(
-            comparison.summaries(of: Sketch.cell).first { $0.contender.name == name })
+            comparison.summaries(of: cell).first { $0.contender.name == name })
     }
 }
 
@@ -106,6 +109,41 @@ private struct Sketch {
         #expect(runs.count == 2)
         #expect(runs[0]["server_cpu_seconds"]?.double == 0.005)
         #expect(runs[0]["latency_ns"]?["p99"]?.double == 9000)
+    }
+
+    @Test func pipesAreCountedInMebibytes() throws {
+        var sketch = Sketch(
+            rounds: 1, cell: Cell(workload: .pipe, messageBytes: 64 << 10, connections: 4))
+        sketch.add("raw epoll", round: 0, cpu: 5, rate: 16000)
+        let summary = try sketch.summary(of: "raw epoll")
+        #expect(summary.rate.median == 1000)
+        #expect(abs(summary.cpu.median - 80) < 1e-9)
+        #expect(abs(summary.user - 40) < 1e-9)
+        #expect(sketch.comparison.table.contains("MiB/s"))
+        #expect(sketch.comparison.table.contains("CPU µs/MiB"))
+        let json = try #require(JSONValue(parsing: sketch.comparison.json.prettyText))
+        guard case .array(let summaries)? = json["summaries"] else {
+            Issue.record("no summaries")
+            return
+        }
+        #expect(summaries[0]["mib_per_second"]?["median"]?.double == 1000)
+        #expect(summaries[0]["cpu_us_per_mib"]?["median"] != nil)
+    }
+
+    @Test func whoDoesNotHaveACaseIsNamedEverywhere() throws {
+        var sketch = Sketch(
+            rounds: 1, cell: Cell(workload: .spawn, messageBytes: 1, connections: 8))
+        sketch.add("raw epoll", round: 0, cpu: 500)
+        let comparison = sketch.comparison
+        #expect(comparison.table.contains(/<other> & co +does not have it/))
+        #expect(ComparisonPicture(comparison).svg.contains("does not have it"))
+        let json = try #require(JSONValue(parsing: comparison.json.prettyText))
+        guard case .array(let absent)? = json["absent"] else {
+            Issue.record("nobody is absent")
+            return
+        }
+        #expect(absent.count == 1)
+        #expect(absent[0]["server"] == .string("<other> & co"))
     }
 
     @Test func thePictureIsBalancedMarkup() throws {

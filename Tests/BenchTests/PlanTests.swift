@@ -6,15 +6,34 @@ import Testing
 
 @Suite struct CellTests {
     @Test func casesAreNamedAsTheyAreRead() throws {
-        for cell in Cell.all { #expect(try Cell.parse(list: cell.name) == [cell]) }
+        for cell in Cell.all + Cell.others { #expect(try Cell.parse(list: cell.name) == [cell]) }
         #expect(Cell.all.map(\.name).first == "1k/10")
     }
 
     @Test func otherTransportsAreNamed() throws {
         let cells = try Cell.parse(list: "udp-1k-10,unix-1k/200,tcp-1k-10,unix-1k-200")
         #expect(cells.map(\.name) == ["udp-1k-10", "unix-1k-200", "1k/10"])
-        #expect(cells.map(\.transport) == [.udp, .unix, .tcp])
+        #expect(cells.map(\.workload) == [.udp, .unix, .tcp])
         #expect(try Cell.parse(list: "unix-1k").map(\.connections) == [10, 200, 1000])
+    }
+
+    @Test func pipesConnectionsAndProcessesAreNamed() throws {
+        let cells = try Cell.parse(list: "pipe-64k-2,accept-16,spawn-8")
+        #expect(cells.map(\.name) == ["pipe-64k-2", "accept-16", "spawn-8"])
+        #expect(cells.map(\.messageBytes) == [64 << 10, 1, 1])
+        #expect(cells.map(\.connections) == [2, 16, 8])
+        #expect(cells.map(\.workload.unit) == [.mebibyte, .connection, .process])
+        #expect(cells.map(\.unitsPerMessage) == [1.0 / 16, 1, 1])
+        #expect(try Cell.parse(list: "pipe-1k").map(\.name) == ["pipe-1k-4"])
+    }
+
+    @Test func aKindAloneTakesItsUsualCases() throws {
+        for workload in Workload.allCases {
+            let cells = try Cell.parse(list: workload.rawValue)
+            #expect(!cells.isEmpty)
+            #expect(Set(cells.map(\.workload)) == [workload])
+        }
+        #expect(try Cell.parse(list: "tcp") == Cell.all)
     }
 
     @Test func listsAreRead() throws {
@@ -29,7 +48,8 @@ import Testing
 
     @Test(arguments: [
         "", ",", "1k/", "/10", "1k/0", "0/10", "-1/10", "1g/10", "1k/10/10", "3k", "k/10",
-        "udp-", "udp-1k-0", "sctp-1k-10",
+        "udp-", "udp-1k-0", "sctp-1k-10", "spawn-", "spawn-0", "spawn-300", "spawn-1k-8",
+        "accept-1k", "accept-x", "pipe-", "pipe-64k-0", "pipe-64k-300",
         "1k/70000", "1000m/1", "99999999999999999999/1",
     ])
     func nonsenseIsRefused(list: String) {

@@ -33,6 +33,40 @@ import Testing
         #expect(child.reason == ": oops")
     }
 
+    @Test func itInheritsWhatItIsTo() throws {
+        let pipes = try PipePairs(count: 2)
+        let server = pipes.server[1]
+        let child = try ChildProcess(
+            ["/bin/sh", "-c", "cat /dev/fd/\(server.input) > /dev/fd/\(server.output)"],
+            inherited: pipes.server.descriptors)
+        pipes.closeServer()
+        let sent = Array("there and back".utf8)
+        #expect(write(pipes.load[1].output, sent, sent.count) == sent.count)
+        var received = [UInt8](repeating: 0, count: 100)
+        let count = read(pipes.load[1].input, &received, received.count)
+        #expect(Array(received.prefix(max(0, count))) == sent)
+        child.signal(SIGKILL)
+        #expect(child.collect().status == 128 + SIGKILL)
+    }
+
+    @Test func theTimeOfItsChildrenIsReadToo() throws {
+        let child = try shell(
+            "sh -c 'i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done'; echo done; exec sleep 60")
+        #expect(try child.readLine(timeout: 60) == "done")
+        #expect(child.childrenCPUSeconds > 0)
+    }
+
+    @Test(arguments: ["", "1", "1:", ":1", "1:2,", "1:2:3", "a:b", "-1:2", "1:-2", "1:2;3:4"])
+    func nonsensePipesAreRefused(list: String) {
+        #expect(throws: BenchError.self) { try PipePair.parse(list: list) }
+    }
+
+    @Test func pipesAreNamedAsTheyAreRead() throws {
+        let pairs = [PipePair(input: 3, output: 9), PipePair(input: 10, output: 4)]
+        #expect(pairs.text == "3:9,10:4")
+        #expect(try PipePair.parse(list: pairs.text) == pairs)
+    }
+
     @Test func aProgramThatIsNotThereIsAnError() {
         #expect(throws: BenchError.self) { try ChildProcess(["/no/such/program"]) }
     }

@@ -3,25 +3,30 @@
 import ArgumentParser
 import Gyre
 
-/// `gyre-bench compare`: Gyre's echo servers beside those of others.
+/// `gyre-bench compare`: Gyre's servers beside those of others.
 struct Compare: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Compares Gyre's echo servers with raw C and other event loops.",
+        abstract: "Compares Gyre's servers with raw C and other event loops.",
         discussion: """
             Every round runs each server under each load, one after the other, the server on one \
             CPU and the load generator, which checks every byte, on another. Runs that other \
             processes disturb are repeated. What counts is the server's CPU time per message.
+
+            The cases are echoes of messages over TCP (1k/10: size and connections), UDP \
+            (udp-1k-10), Unix sockets (unix-1k-200) and pairs of pipes (pipe-64k-4), \
+            connections that are accepted, echo a byte and end (accept-16, so many at once), and \
+            processes that are started and waited for (spawn-8).
             """
     )
 
-    @Flag(help: "All cases in short rounds: about two minutes.")
+    @Flag(help: "The TCP echoes in short rounds: about two minutes.")
     var quick = false
     @Option(help: "Servers to compare with: raw, libuv, nio, python (asyncio and uvloop), or none.")
     var peers = "raw,libuv,nio"
     @Option(
         help: """
-            Cases, as size/connections: 1k/10,100k/200. A size alone takes its usual ones. \
-            udp-1k-10 and unix-1k-200 are over UDP and Unix sockets.
+            Cases: 1k/10,unix-1k-200,spawn-8. A size or a kind alone (udp, unix, pipe, accept, \
+            spawn) takes its usual ones. (default: with --quick those of TCP, else all)
             """)
     var cases: String?
     @Option(help: "Gyre's policies to run, or none. (default: all)")
@@ -100,7 +105,8 @@ struct Compare: ParsableCommand {
     }
 
     private func chosenCells() throws -> [Cell] {
-        try cases.map { try Cell.parse(list: $0) } ?? Cell.all
+        if let cases { return try Cell.parse(list: cases) }
+        return quick ? Cell.all : Cell.all + Cell.others
     }
 
     private func chosenPolicies() throws -> [LoopPolicy] {

@@ -17,11 +17,11 @@ struct Comparison {
     var failures: [Failure] = []
 
     /// What the summary of a server in a cell says.
-    ///
-    /// Times are per message, in microseconds.
     struct Summary {
         let contender: Contender
-        let messagesPerSecond: Sample
+        /// Of the case's unit, a second.
+        let rate: Sample
+        /// Microseconds for one of the unit.
         let cpu: Sample
         /// The rounds pooled: the kernel samples user time, so a single run says little.
         let user: Double
@@ -44,47 +44,50 @@ struct Comparison {
         runs.filter { $0.contender == contender.name && $0.cell == cell }
     }
 
+    /// The servers that do not have what a cell asks for.
+    func absentees(of cell: Cell) -> [Contender] {
+        contenders.filter { !$0.workloads.contains(cell.workload) }
+    }
+
     /// The servers that ran in a cell, in their order.
     func summaries(of cell: Cell) -> [Summary] {
         contenders.compactMap { contender in
             guard var summary = summary(of: runs(of: contender, in: cell), contender) else {
                 return nil
             }
-            summary.cpuRatio = ratio(of: contender, in: cell, \.cpuPerMessage, isLessBetter: true)
-            summary.rateRatio = ratio(
-                of: contender, in: cell, \.messagesPerSecond, isLessBetter: false)
+            summary.cpuRatio = ratio(of: contender, in: cell, \.cpu, isLessBetter: true)
+            summary.rateRatio = ratio(of: contender, in: cell, \.rate, isLessBetter: false)
             return summary
         }
     }
 
     private func summary(of runs: [RunResult], _ contender: Contender) -> Summary? {
-        guard let rate = Sample(runs.map(\.messagesPerSecond)),
-            let cpu = Sample(runs.map(\.cpuPerMessage)),
+        guard let rate = Sample(runs.map(\.rate)),
+            let cpu = Sample(runs.map(\.cpu)),
             let resident = Sample(runs.map(\.serverResidentBytes)),
             let loadShare = Sample(runs.map(\.loadShare))
         else { return nil }
         let (user, userError) = Comparison.pooledUser(runs)
         return Summary(
-            contender: contender, messagesPerSecond: rate, cpu: cpu, user: user,
-            userError: userError,
+            contender: contender, rate: rate, cpu: cpu, user: user, userError: userError,
             median: Sample(runs.compactMap { $0.latency("p50") }.map { $0 / 1000 }),
             p99: Sample(runs.compactMap { $0.latency("p99") }.map { $0 / 1000 }),
             residentBytes: resident, loadShare: loadShare,
             disturbed: runs.count { $0.disturbance.isTooMuch })
     }
 
-    /// User time per message over all rounds, and its error: the share of ticks that found the
-    /// server in user mode is a binomial sample.
+    /// User time for one of the unit over all rounds, and its error: the share of ticks that found
+    /// the server in user mode is a binomial sample.
     ///
     /// 250 ticks a second are usual.
     private static func pooledUser(_ runs: [RunResult]) -> (user: Double, error: Double) {
-        let messages = runs.reduce(0) { $0 + $1.messages }
+        let units = runs.reduce(0) { $0 + $1.units }
         let user = runs.reduce(0) { $0 + $1.serverUserSeconds }
         let total = runs.reduce(0) { $0 + $1.serverCPUSeconds }
-        guard messages > 0, total > 0 else { return (0, 0) }
+        guard units > 0, total > 0 else { return (0, 0) }
         let share = min(1, max(user / total, 0))
         let deviation = (share * (1 - share) / (total * 250)).squareRoot()
-        return (user / messages * 1e6, deviation * total / messages * 1e6)
+        return (user / units * 1e6, deviation * total / units * 1e6)
     }
 
     /// Each round's value over that of the better raw C server in the same round.

@@ -29,6 +29,15 @@ extension Comparison {
                     })
             ),
             (
+                "absent",
+                .array(
+                    plan.cells.flatMap { cell in
+                        absentees(of: cell).map {
+                            .object([("server", .string($0.name)), ("case", .string(cell.name))])
+                        }
+                    })
+            ),
+            (
                 "failures",
                 .array(
                     failures.map {
@@ -44,16 +53,18 @@ extension Comparison {
     }
 
     private func summariesJSON(of cell: Cell) -> [JSONValue] {
-        summaries(of: cell).map { summary in
+        let unit = cell.workload.unit
+        return summaries(of: cell).map { summary in
             .object([
                 ("case", .string(cell.name)),
                 ("server", .string(summary.contender.name)),
-                ("messages_per_second", summary.messagesPerSecond.json),
+                ("unit", .string(unit.rawValue)),
+                ("\(unit.plural)_per_second", summary.rate.json),
                 ("latency_p50_us", summary.median?.json ?? .null),
                 ("latency_p99_us", summary.p99?.json ?? .null),
-                ("cpu_us_per_message", summary.cpu.json),
-                ("user_us_per_message", .number(summary.user)),
-                ("user_us_per_message_error", .number(summary.userError)),
+                ("cpu_us_per_\(unit.rawValue)", summary.cpu.json),
+                ("user_us_per_\(unit.rawValue)", .number(summary.user)),
+                ("user_us_per_\(unit.rawValue)_error", .number(summary.userError)),
                 ("cpu_ratio_to_raw", summary.cpuRatio?.json ?? .null),
                 ("rate_ratio_to_raw", summary.rateRatio?.json ?? .null),
                 ("server_resident_bytes", summary.residentBytes.json),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// The result as a picture: for each case a group of bars, the server's CPU time per message, the
-/// user part of it dark.
+/// The result as a picture: for each case a group of bars, the server's CPU time per message (or
+/// MiB, process, connection), the user part of it dark.
 ///
 /// Each group has its own scale, since a large message costs ten times as much as a small one.
 struct ComparisonPicture {
@@ -48,7 +48,8 @@ struct ComparisonPicture {
                 let left = Self.margin + Double(column) * (columnWidth + Self.columnGap)
                 body += self.group(
                     group.cell, group.summaries, left: left, top: top, width: columnWidth)
-                let rows = Double(group.summaries.count)
+                let rows = Double(
+                    group.summaries.count + comparison.absentees(of: group.cell).count)
                 height = max(height, Self.titleHeight + rows * Self.rowHeight)
             }
             top += height + Self.groupGap
@@ -62,7 +63,7 @@ struct ComparisonPicture {
             <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 \(size)" role="img" \
             width="\(Self.width.formatted(digits: 0))" height="\(height.formatted(digits: 0))" \
             font-family="DejaVu Sans, Verdana, Helvetica, Arial, sans-serif" font-size="12">
-            <title>Server CPU per echoed message</title>
+            <title>\(title)</title>
             <rect width="100%" height="100%" fill="#ffffff"/>
             \(body)</svg>
 
@@ -71,6 +72,12 @@ struct ComparisonPicture {
 
     // MARK: The head
 
+    private var title: String {
+        let isAllMessages = comparison.plan.cells.allSatisfy { $0.workload.unit == .message }
+        return isAllMessages
+            ? "Server CPU per echoed message, microseconds" : "Server CPU, microseconds"
+    }
+
     private var head: String {
         let plan = comparison.plan
         let about =
@@ -78,8 +85,7 @@ struct ComparisonPicture {
             + "lowest to the highest round; less is better. ×: against the better raw C server "
             + "(dashed) in the same rounds."
             + (comparison.runs.contains { $0.disturbance.isTooMuch } ? " !: disturbed." : "")
-        var text = element(
-            "Server CPU per echoed message, microseconds", 32, 34, size: 18, bold: true)
+        var text = element(title, 32, 34, size: 18, bold: true)
         text += element(about, 32, 54, colour: "#4a4f57")
         text += element(
             comparison.environment.lines.joined(separator: "; "), 32, 71, size: 11,
@@ -104,7 +110,8 @@ struct ComparisonPicture {
         let start = left + Self.nameWidth
         let highest = summaries.map(\.cpu.maximum).max() ?? 1
         let scale = (width - Self.nameWidth - Self.valueWidth) / max(highest, 1e-9)
-        var text = element(cell.title, left, top + 14, size: 14, bold: true)
+        var text = element(
+            "\(cell.title), per \(cell.workload.unit.title)", left, top + 14, size: 14, bold: true)
         let rowsTop = top + Self.titleHeight - 8
         let rowsHeight = Double(summaries.count) * Self.rowHeight
         for (index, summary) in summaries.enumerated() {
@@ -113,6 +120,11 @@ struct ComparisonPicture {
                 summary.contender.name, start - 8, rowTop + 13.5, anchor: "end",
                 bold: summary.contender.family == .gyre)
             text += bar(summary, left: start, top: rowTop, scale: scale)
+        }
+        for (index, contender) in comparison.absentees(of: cell).enumerated() {
+            let rowTop = rowsTop + rowsHeight + Double(index) * Self.rowHeight
+            text += element(contender.name, start - 8, rowTop + 13.5, anchor: "end")
+            text += element("does not have it", start + 7, rowTop + 13.5, colour: "#8a9099")
         }
         let raw = summaries.filter { $0.contender.family == .raw }.map(\.cpu.median).min()
         if let raw {

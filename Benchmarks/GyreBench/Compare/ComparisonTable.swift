@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 extension Comparison {
-    private static let head = [
-        "", "msgs/s", "±%", "p50 µs", "p99 µs", "CPU µs/msg", "±%", "of raw C", "user µs/msg",
-        "rate of raw C", "RSS MiB", "load core",
-    ]
+    private static func head(_ cell: Cell) -> [String] {
+        let unit = cell.workload.unit.short
+        return [
+            cell.name, "\(unit.many)/s", "±%", "p50 µs", "p99 µs", "CPU µs/\(unit.one)", "±%",
+            "of raw C", "user µs/\(unit.one)", "rate of raw C", "RSS MiB", "load core",
+        ]
+    }
 
     /// The result as text.
     var table: String {
@@ -13,10 +16,11 @@ extension Comparison {
             let summaries = summaries(of: cell)
             guard !summaries.isEmpty else { continue }
             if !table.rows.isEmpty { table.appendGap() }
-            var head = Comparison.head
-            head[0] = cell.name
-            table.append(head)
+            table.append(Comparison.head(cell))
             for summary in summaries { table.append(Comparison.row(summary)) }
+            for contender in absentees(of: cell) {
+                table.append(["  " + contender.name, "does not have it"])
+            }
         }
         return environment.lines.joined(separator: "\n") + "\n\n" + table.text + "\n" + notes
     }
@@ -25,8 +29,8 @@ extension Comparison {
         let mark = summary.disturbed > 0 ? " !" : ""
         return [
             "  " + summary.contender.name + mark,
-            Int(summary.messagesPerSecond.median.rounded()).groupedText,
-            percent(summary.messagesPerSecond.spread),
+            Int(summary.rate.median.rounded()).groupedText,
+            percent(summary.rate.spread),
             summary.median?.median.shortText ?? "-",
             summary.p99?.median.shortText ?? "-",
             summary.cpu.median.formatted(digits: 2),
@@ -52,6 +56,14 @@ extension Comparison {
             "\"of raw C\": against the better of the raw C servers in the same rounds. Where the "
                 + "load core is near 100 %, it is the limit: compare the CPU per message.",
         ]
+        if plan.cells.contains(where: { $0.workload == .pipe }) {
+            lines.append("Latencies are of a message, also where the rest is per MiB.")
+        }
+        if plan.cells.contains(where: { $0.workload == .spawn }) {
+            lines.append(
+                "The processes of \"spawn\" run \(Workload.program) on the server's CPU; the CPU "
+                    + "time is the server's own.")
+        }
         if repeated > 0 || disturbed > 0 {
             lines.append(
                 "\(repeated) disturbed runs were repeated; \(disturbed) of \(runs.count) stayed "

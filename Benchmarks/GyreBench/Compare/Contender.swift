@@ -3,7 +3,7 @@
 import Glibc
 import Gyre
 
-/// An echo server that takes part.
+/// A server that takes part.
 struct Contender: Equatable {
     /// Where it comes from; the colour of its bar.
     enum Family: String, Equatable {
@@ -18,15 +18,21 @@ struct Contender: Equatable {
     ///
     /// Host, port and congestion control are added.
     let command: [String]
-    /// What it serves.
-    var transports: Set<Transport> = [.tcp]
+    /// What it can do.
+    var workloads: Set<Workload> = [.tcp, .accept]
 
-    func command(congestion: String?, over transport: Transport = .tcp) -> [String] {
+    /// `pipes` are the descriptors that it inherits.
+    func command(
+        congestion: String?, for workload: Workload = .tcp, pipes: [PipePair] = []
+    ) -> [String] {
         let address = ["--host", "127.0.0.1", "--port", "0"]
-        switch transport {
-        case .tcp: return command + address + (congestion.map { ["--congestion", $0] } ?? [])
+        switch workload {
+        case .tcp, .accept:
+            return command + address + (congestion.map { ["--congestion", $0] } ?? [])
         case .udp: return command + address + ["--udp"]
         case .unix: return command + ["--unix", Contender.socketPath]
+        case .pipe: return command + ["--pipes", pipes.text]
+        case .spawn: return command + ["--pipes", pipes.text, "--spawn", Workload.program]
         }
     }
 

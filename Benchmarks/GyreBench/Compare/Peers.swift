@@ -29,9 +29,9 @@ struct ContenderSearch {
             "--policy", policy.rawValue, "--api", api.rawValue,
         ]
         let name = api == .callback ? "gyre \(policy)" : "gyre \(policy) \(api)"
-        let transports: Set<Transport> = api == .stream ? [.tcp, .unix] : [.tcp, .udp, .unix]
+        let workloads = Set(Workload.allCases.filter { $0 != .udp || api != .stream })
         found.append(
-            Contender(name: name, family: .gyre, command: command, transports: transports))
+            Contender(name: name, family: .gyre, command: command, workloads: workloads))
     }
 
     mutating func addPeers(_ groups: [PeerGroup]) {
@@ -46,27 +46,29 @@ struct ContenderSearch {
     }
 
     private mutating func addRaw() {
-        let programs: [(String, String, Set<Transport>)] = [
-            ("raw epoll", "gyre-peer-raw-epoll", [.tcp, .udp, .unix]),
-            ("raw io_uring", "gyre-peer-raw-io-uring", [.tcp, .udp, .unix]),
+        let programs = [
+            ("raw epoll", "gyre-peer-raw-epoll"), ("raw io_uring", "gyre-peer-raw-io-uring"),
         ]
-        for (name, program, transports) in programs {
+        for (name, program) in programs {
             add(
                 name, .raw, ["\(installation.programs)/\(program)"],
-                hint: "swift build --product \(program) makes it", transports: transports)
+                hint: "swift build --product \(program) makes it",
+                workloads: Set(Workload.allCases))
         }
     }
 
     private mutating func addLibuv() {
         add(
             "libuv", .other, ["\(installation.peers)/gyre-peer-libuv"], hint: Self.hint,
-            transports: [.tcp, .unix])
+            workloads: Set(Workload.allCases))
     }
 
     private mutating func addNIO() {
         let folder = "\(installation.root ?? installation.programs)/.build-nio/release"
         for api in ["handler", "async"] {
-            add("nio \(api)", .other, ["\(folder)/gyre-peer-nio", "--api", api], hint: Self.hint)
+            add(
+                "nio \(api)", .other, ["\(folder)/gyre-peer-nio", "--api", api], hint: Self.hint,
+                workloads: [.tcp, .accept, .pipe])
         }
     }
 
@@ -93,11 +95,11 @@ struct ContenderSearch {
 
     private mutating func add(
         _ name: String, _ family: Contender.Family, _ command: [String], hint: String,
-        transports: Set<Transport> = [.tcp]
+        workloads: Set<Workload> = [.tcp, .accept]
     ) {
         if System.isExecutable(command[0]) {
             found.append(
-                Contender(name: name, family: family, command: command, transports: transports))
+                Contender(name: name, family: family, command: command, workloads: workloads))
         } else {
             let reason = "no \(command[0]); \(hint)"
             missing.append(MissingContender(name: name, reason: reason))

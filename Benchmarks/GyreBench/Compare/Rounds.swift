@@ -27,7 +27,7 @@ struct Rounds {
                 $0.contender == contender.name && $0.cell == step.cell
             }
             // A server that broke under this load is reported as broken, not tried until it works.
-            if !hasFailed, contender.transports.contains(step.cell.transport) {
+            if !hasFailed, contender.workloads.contains(step.cell.workload) {
                 progress.show(contender, step)
                 do {
                     comparison.runs.append(try runUndisturbed(contender, step))

@@ -8,6 +8,7 @@ struct RunResult {
     let contender: String
     let cell: Cell
     let round: Int
+    /// What came back, whatever the unit of the figures is.
     let messages: Double
     let seconds: Double
     /// Nanoseconds by name: p50, p90, p99, p999, max.
@@ -21,9 +22,11 @@ struct RunResult {
     /// The disturbed runs before this one that it replaces.
     var repetitions = 0
 
-    var messagesPerSecond: Double { messages / seconds }
-    /// Microseconds.
-    var cpuPerMessage: Double { serverCPUSeconds / messages * 1e6 }
+    /// Of the case's unit.
+    var units: Double { messages * cell.unitsPerMessage }
+    var rate: Double { units / seconds }
+    /// Microseconds for one of the unit.
+    var cpu: Double { serverCPUSeconds / units * 1e6 }
 
     func latency(_ name: String) -> Double? {
         latency.first { $0.name == name }?.nanoseconds
@@ -33,7 +36,8 @@ struct RunResult {
         .object([
             ("server", .string(contender)), ("case", .string(cell.name)),
             ("round", .integer(round)), ("messages", .number(messages)),
-            ("seconds", .number(seconds)), ("messages_per_second", .number(messagesPerSecond)),
+            ("seconds", .number(seconds)),
+            ("\(cell.workload.unit.plural)_per_second", .number(rate)),
             ("latency_ns", .object(latency.map { ($0.name, .number($0.nanoseconds)) })),
             ("server_cpu_seconds", .number(serverCPUSeconds)),
             ("server_user_seconds", .number(serverUserSeconds)),
@@ -62,20 +66,27 @@ struct Runner {
     mutating func run(
         _ contender: Contender, _ step: Plan.Step, seconds: Double, warmup: Double
     ) throws -> RunResult {
+        let workload = step.cell.workload
+        let pipes = try PipePairs(count: workload.usesPipes ? step.cell.connections : 0)
         let server = try ChildProcess(
-            contender.command(congestion: congestion, over: step.cell.transport),
-            cpu: cpus.server)
-        let port = try awaitPort(server, step.cell.transport)
+            contender.command(congestion: congestion, for: workload, pipes: pipes.server),
+            cpu: cpus.server, inherited: pipes.server.descriptors)
+        pipes.closeServer()
+        let port = try awaitPort(server, workload)
         let before = (
-            machine: MachineTime.now, time: System.monotonicSeconds, server: server.cpuSeconds,
-            delay: server.runDelaySeconds, own: bench_process_cpu(getpid())
+            machine: MachineTime.now, time: System.monotonicSeconds,
+            server: server.cpuSeconds + server.childrenCPUSeconds, delay: server.runDelaySeconds,
+            own: bench_process_cpu(getpid())
         )
         let load = try ChildProcess(
-            loadCommand(step.cell, server: server, port: port, seconds, warmup), cpu: cpus.load)
+            loadCommand(step.cell, server: server, port: port, pipes.load, seconds, warmup),
+            cpu: cpus.load, inherited: pipes.load.descriptors)
         load.awaitEnd()
         let elapsed = System.monotonicSeconds - before.time
-        let delay = server.runDelaySeconds - before.delay + load.runDelaySeconds
-        let serverSeconds = server.cpuSeconds - before.server
+        // A server waits for the processes it starts, which run where it runs.
+        let serverDelay = workload == .spawn ? 0 : server.runDelaySeconds - before.delay
+        let delay = serverDelay + load.runDelaySeconds
+        let serverSeconds = server.cpuSeconds + server.childrenCPUSeconds - before.server
         let ownSeconds = bench_process_cpu(getpid()) - before.own
         let machine = MachineTime.now
 
@@ -99,13 +110,16 @@ struct Runner {
     }
 
     private func loadCommand(
-        _ cell: Cell, server: ChildProcess, port: Int, _ seconds: Double, _ warmup: Double
+        _ cell: Cell, server: ChildProcess, port: Int, _ pipes: [PipePair], _ seconds: Double,
+        _ warmup: Double
     ) -> [String] {
         let target =
-            switch cell.transport {
+            switch cell.workload {
             case .tcp: ["--port", "\(port)"]
+            case .accept: ["--port", "\(port)", "--accept"]
             case .udp: ["--port", "\(port)", "--udp"]
             case .unix: ["--unix", Contender.socketPath]
+            case .pipe, .spawn: ["--pipes", pipes.text]
             }
         var command =
             [loadGenerator] + target + [
@@ -118,13 +132,14 @@ struct Runner {
         return command
     }
 
-    /// Reads `listening on HOST:PORT`, or `listening on PATH`, which has no port.
-    private func awaitPort(_ server: ChildProcess, _ transport: Transport) throws -> Int {
+    /// Reads `listening on HOST:PORT`, or `listening on` a path or pipes, which have no port.
+    private func awaitPort(_ server: ChildProcess, _ workload: Workload) throws -> Int {
         guard let line = try server.readLine(timeout: Runner.patience) else {
             let status = server.collect().status
             throw BenchError("ended with status \(status) before it listened\(server.reason)")
         }
-        if transport == .unix, line == "listening on \(Contender.socketPath)" { return 0 }
+        if workload == .unix, line == "listening on \(Contender.socketPath)" { return 0 }
+        if workload.usesPipes, line == "listening on pipes" { return 0 }
         guard line.hasPrefix("listening on "), let end = line.split(separator: ":").last,
             let port = Int(end)
         else { throw BenchError("said \"\(line)\" where \"listening on HOST:PORT\" was due") }

@@ -37,10 +37,10 @@ enum ServerAPI: String, CaseIterable, ExpressibleByArgument {
 struct ServeEcho: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "echo",
-        abstract: "Serves connections, or datagrams, and sends back what comes.",
+        abstract: "Serves connections, datagrams or pipes, and sends back what comes.",
         discussion: """
-            Prints "listening on HOST:PORT" or "listening on PATH" when it serves. Ends with \
-            status 0 on SIGINT and SIGTERM.
+            Prints "listening on HOST:PORT", "listening on PATH" or "listening on pipes" when it \
+            serves. Ends with status 0 on SIGINT and SIGTERM.
             """
     )
 
@@ -60,8 +60,20 @@ struct ServeEcho: ParsableCommand {
     var unix: String?
     @Flag(help: "Serve datagrams instead of connections.")
     var udp = false
+    @Option(
+        help: "Serve pairs of inherited pipes instead: read IN, write OUT.",
+        transform: { try PipePair.parse(list: $0) })
+    var pipes: [PipePair]?
+    @Option(help: "With --pipes: run this program for each byte, and send the byte back then.")
+    var spawn: String?
 
     func validate() throws {
+        guard pipes == nil || (unix == nil && !udp) else {
+            throw ValidationError("--pipes goes with neither --unix nor --udp")
+        }
+        guard spawn == nil || pipes != nil else {
+            throw ValidationError("--spawn needs --pipes")
+        }
         guard !udp || (unix == nil && api != .stream) else {
             throw ValidationError("--udp goes with neither --unix nor --api stream")
         }
@@ -75,6 +87,7 @@ struct ServeEcho: ParsableCommand {
         let loop = try makeLoop(policy: policy)
         switch api {
         case .callback: try serveWithCallbacks(on: loop)
+        case _ where pipes != nil: try servePipesWithTasks(on: loop)
         case .async where udp: try serveDatagramsWithTasks(on: loop)
         case .async: try serveWithTasks(on: loop)
         case .stream: try serveWithStreams(on: loop)
@@ -86,6 +99,14 @@ struct ServeEcho: ParsableCommand {
         // Before the line is printed: who reads it may end the server at once.
         for signal in [SIGINT, SIGTERM] {
             try loop.addSignalHandler(signal) { Loop.running.stop() }
+        }
+        if let pipes {
+            for pair in pipes {
+                let echo = spawn.map { PipeSpawner($0, on: loop) } ?? PipeEcho()
+                try echo.connect(pair, on: loop)
+            }
+            System.printLine("listening on pipes")
+            return try loop.runForever()
         }
         if udp {
             let transport = try loop.createDatagramEndpoint(
@@ -135,6 +156,23 @@ struct ServeEcho: ParsableCommand {
             do { try await stop.value } catch is CancellationError {}
             endpoint.abort()
             try await echoing.value
+        }
+    }
+
+    private func servePipesWithTasks(on loop: Loop) throws {
+        let stop = try interrupt(on: loop)
+        try loop.runUntilComplete { [self] in
+            let serving = try (pipes ?? []).map { pair in
+                let reader = try Loop.running.openReadPipe(pair.input)
+                let writer = try Loop.running.openWritePipe(pair.output)
+                return Loop.running.createTask { [spawn] in
+                    guard let spawn else { return try await echoPipe(reader, into: writer) }
+                    try await echoSpawning(spawn, reader, into: writer)
+                }
+            }
+            System.printLine("listening on pipes")
+            do { try await stop.value } catch is CancellationError {}
+            for task in serving { task.cancel() }
         }
     }
 

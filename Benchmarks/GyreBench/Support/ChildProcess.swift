@@ -24,12 +24,15 @@ final class ChildProcess {
     private var isCollected = false
 
     /// Starts `command` on one CPU, or any when `cpu` is nil.
-    init(_ command: [String], cpu: Int? = nil) throws {
+    ///
+    /// It inherits the descriptors `inherited`.
+    init(_ command: [String], cpu: Int? = nil, inherited: [CInt] = []) throws {
         name = command[0].split(separator: "/").last.map(String.init) ?? command[0]
         var child = bench_child()
         var arguments = command.map { strdup($0) } + [nil]
         defer { for argument in arguments { free(argument) } }
-        let error = bench_spawn(&arguments, CInt(cpu ?? -1), &child)
+        let error = bench_spawn(
+            &arguments, CInt(cpu ?? -1), inherited, CInt(inherited.count), &child)
         guard error == 0 else {
             throw BenchError("cannot start \(command[0]): \(System.errorText(error))")
         }
@@ -103,6 +106,9 @@ final class ChildProcess {
 
     /// CPU time so far, in seconds.
     var cpuSeconds: Double { max(0, bench_process_cpu(pid)) }
+
+    /// CPU time of its own children that it has collected, in seconds, to a hundredth.
+    var childrenCPUSeconds: Double { max(0, bench_children_cpu(pid)) }
 
     /// How long its threads were ready to run but had no CPU, in seconds.
     var runDelaySeconds: Double {

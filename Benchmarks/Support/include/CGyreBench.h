@@ -18,9 +18,10 @@ struct bench_child {
 };
 
 // Starts argv[0] with the arguments argv, which end with NULL, on the CPU `cpu` only (any when
-// negative). It is killed when the calling thread ends. Returns 0, or the errno of what failed, the
-// exec included.
-int bench_spawn(char *const *argv, int cpu, struct bench_child *child);
+// negative). It is killed when the calling thread ends. It inherits the `count` descriptors
+// `inherited`, under the same numbers. Returns 0, or the errno of what failed, the exec included.
+int bench_spawn(
+    char *const *argv, int cpu, const int *inherited, int count, struct bench_child *child);
 
 // Waits until the child has ended, but leaves it as a zombie whose /proc entries can still be read.
 int bench_await_end(pid_t pid);
@@ -31,6 +32,10 @@ int bench_collect(pid_t pid, double *cpu_seconds);
 
 // CPU time of a process so far, in seconds; negative when there is no such process.
 double bench_process_cpu(pid_t pid);
+
+// CPU time of the ended children of a process that it has collected, in seconds; negative when
+// there is no such process.
+double bench_children_cpu(pid_t pid);
 
 // CPU time of the calling thread, in nanoseconds.
 int64_t bench_thread_cpu(void);
@@ -44,6 +49,9 @@ int bench_pin_thread(int cpu);
 
 // The kernel's number of the calling thread.
 int bench_thread_id(void);
+
+// A pipe whose ends, the reading one first, nobody inherits. Returns 0 or the errno.
+int bench_pipe(int ends[2]);
 
 // Bytes that malloc has handed out and not got back, those it mapped singly included.
 int64_t bench_allocated_bytes(void);

@@ -21,6 +21,24 @@ func serveWithAsyncChannel(socket: CInt, ready: @Sendable () -> Void) async thro
     }
 }
 
+/// Echoes between pipes.
+func servePipesWithAsyncChannel(
+    _ pipes: [(input: CInt, output: CInt)], ready: @Sendable () -> Void
+) async throws {
+    try await withThrowingDiscardingTaskGroup { group in
+        for pair in pipes {
+            let channel = try await makePipeBootstrap()
+                .takingOwnershipOfDescriptors(input: pair.input, output: pair.output) { channel in
+                    channel.eventLoop.makeCompletedFuture {
+                        try Connection(wrappingChannelSynchronously: channel)
+                    }
+                }
+            group.addTask { await echo(channel) }
+        }
+        ready()
+    }
+}
+
 private func echo(_ connection: Connection) async {
     // A connection that broke must not end the server.
     try? await connection.executeThenClose { inbound, outbound in

@@ -11,6 +11,12 @@ private let receiveAllocator = AdaptiveRecvByteBufferAllocator(
     maximum: 256 * 1024
 )
 
+/// The same for pipes.
+func makePipeBootstrap() -> NIOPipeBootstrap {
+    NIOPipeBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+        .channelOption(.recvAllocator, value: receiveAllocator)
+}
+
 /// What both ways to serve have in common.
 ///
 /// Everything else stays at NIO's defaults.

@@ -19,6 +19,22 @@ final class EchoHandler: ChannelInboundHandler {
     }
 }
 
+/// Echoes between pipes.
+func servePipesWithHandler(_ pipes: [(input: CInt, output: CInt)], ready: () -> Void) throws {
+    let channels = try pipes.map { pair in
+        try makePipeBootstrap()
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(EchoHandler())
+                }
+            }
+            .takingOwnershipOfDescriptors(input: pair.input, output: pair.output)
+            .wait()
+    }
+    ready()
+    for channel in channels { try channel.closeFuture.wait() }
+}
+
 func serveWithHandler(socket: CInt, ready: () -> Void) throws {
     let channel = try makeBootstrap()
         .childChannelInitializer { channel in

@@ -16,6 +16,8 @@ struct Options {
     var port: UInt16 = 0
     var congestion: String?
     var api = API.handler
+    /// Pairs of pipes to read and to write, instead of an address.
+    var pipes: [(input: CInt, output: CInt)] = []
 
     static func parse(_ arguments: [String]) -> Options {
         var options = Options()
@@ -31,15 +33,25 @@ struct Options {
             case "--api":
                 guard let api = API(rawValue: value) else { usage("bad --api") }
                 options.api = api
+            case "--pipes": options.pipes = parsePipes(value)
             default: usage("unknown option \(name)")
             }
         }
         return options
     }
+
+    private static func parsePipes(_ list: String) -> [(input: CInt, output: CInt)] {
+        list.split(separator: ",").map { pair in
+            let ends = pair.split(separator: ":").compactMap { CInt($0) }
+            guard ends.count == 2 else { usage("--pipes takes IN:OUT, separated by commas") }
+            return (ends[0], ends[1])
+        }
+    }
 }
 
 func usage(_ reason: String) -> Never {
-    let options = "[--host IPV4] [--port N] [--congestion NAME] [--api handler|async]"
+    let options =
+        "[--host IPV4] [--port N] [--congestion NAME] [--pipes IN:OUT,...] [--api handler|async]"
     complain(reason + "\nusage: gyre-peer-nio " + options)
     exit(64)
 }

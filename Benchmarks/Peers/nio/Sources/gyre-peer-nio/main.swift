@@ -15,8 +15,8 @@ signal(SIGTERM) { _ in _exit(0) }
 
 let options = Options.parse(CommandLine.arguments)
 raiseDescriptorLimit()
-let listener = makeListeningSocket(options)
-let line = "listening on \(options.host):\(listener.port)"
+let listener = options.pipes.isEmpty ? makeListeningSocket(options) : nil
+let line = "listening on " + (listener.map { "\(options.host):\($0.port)" } ?? "pipes")
 
 // One thread, and it is Swift Concurrency's pool too: NIO's own advice against thread switches
 // between a loop and the tasks that use it.
@@ -30,11 +30,19 @@ NIOSingletons.unsafeTryInstallSingletonPosixEventLoopGroupAsConcurrencyGlobalExe
 
 switch options.api {
 case .handler:
-    try serveWithHandler(socket: listener.descriptor, ready: ready)
+    if let listener {
+        try serveWithHandler(socket: listener.descriptor, ready: ready)
+    } else {
+        try servePipesWithHandler(options.pipes, ready: ready)
+    }
 case .async:
     let end = MultiThreadedEventLoopGroup.singleton.next().makePromise(of: Void.self)
     end.completeWithTask { @Sendable in
-        try await serveWithAsyncChannel(socket: listener.descriptor, ready: ready)
+        if let listener {
+            try await serveWithAsyncChannel(socket: listener.descriptor, ready: ready)
+        } else {
+            try await servePipesWithAsyncChannel(options.pipes, ready: ready)
+        }
     }
     try end.futureResult.wait()
 }

@@ -1,21 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// An echo server for TCP and Unix sockets on libuv, written the way a careful user of libuv would:
-// one shared receive buffer (the callbacks of one loop never overlap), uv_try_write first, and a
-// write request with a copy only for what the socket did not take. A connection is not read while
-// such a rest waits.
+// An echo server for TCP, Unix sockets and pipes on libuv, written the way a careful user of libuv
+// would: one shared receive buffer (the callbacks of one loop never overlap), uv_try_write first,
+// and a write request with a copy only for what the socket did not take. A connection is not read
+// while such a rest waits. For UDP see udp.c, for processes spawn.c.
 
 #define _GNU_SOURCE
+#include "peer.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <uv.h>
 
 // libuv suggests 64 KiB to the allocation callback; more saves calls at large messages.
 enum { receiveBytes = 256 * 1024, backlog = 4096, exitUsage = 64 };
@@ -24,7 +27,10 @@ struct options {
     const char *host;
     int port;
     const char *congestion;
-    const char *path;  // of a Unix socket; NULL: TCP
+    const char *path;  // of a Unix socket; NULL: TCP, UDP or pipes
+    bool isUDP;
+    const char *pipes;  // IN:OUT,...
+    const char *program;  // what is run for each byte of the pipes; NULL: they are echoed
 };
 
 struct pendingWrite {
@@ -34,21 +40,26 @@ struct pendingWrite {
 
 static char receiveBuffer[receiveBytes];
 
-static void fail(const char *what, int status) {
+void fail(const char *what, int status) {
     fprintf(stderr, "gyre-peer-libuv: %s: %s\n", what, uv_strerror(status));
     exit(1);
 }
 
 static void usage(const char *reason) {
     fprintf(stderr, "gyre-peer-libuv: %s\n"
-            "usage: gyre-peer-libuv [--host IPV4] [--port N] [--congestion NAME] [--unix PATH]\n",
-            reason);
+            "usage: gyre-peer-libuv [--host IPV4] [--port N] [--congestion NAME] "
+            "[--unix PATH | --udp | --pipes IN:OUT,... [--spawn PROGRAM]]\n", reason);
     exit(exitUsage);
 }
 
 static struct options parseOptions(int argc, char **argv) {
     struct options options = {.host = "127.0.0.1"};
     for (int i = 1; i < argc; i += 2) {
+        if (strcmp(argv[i], "--udp") == 0) {
+            options.isUDP = true;
+            i--;
+            continue;
+        }
         if (i + 1 == argc) usage("each option takes a value");
         if (strcmp(argv[i], "--host") == 0) {
             options.host = argv[i + 1];
@@ -61,6 +72,10 @@ static struct options parseOptions(int argc, char **argv) {
             options.congestion = argv[i + 1];
         } else if (strcmp(argv[i], "--unix") == 0) {
             options.path = argv[i + 1];
+        } else if (strcmp(argv[i], "--pipes") == 0) {
+            options.pipes = argv[i + 1];
+        } else if (strcmp(argv[i], "--spawn") == 0) {
+            options.program = argv[i + 1];
         } else {
             usage("unknown option");
         }
@@ -92,10 +107,15 @@ static void onAllocate(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) 
 static void onRead(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer);
 
 static void onWritten(uv_write_t *request, int status) {
-    uv_stream_t *stream = request->handle;
+    uv_stream_t *stream = request->data;
     free(request);
     if (status == 0) status = uv_read_start(stream, onAllocate, onRead);
     if (status != 0) closeConnection(stream);
+}
+
+/// The other pipe of a pair, or the connection itself.
+static uv_stream_t *outputOf(uv_stream_t *stream) {
+    return stream->data ? stream->data : stream;
 }
 
 static void writeRest(uv_stream_t *stream, const char *bytes, size_t count) {
@@ -104,7 +124,8 @@ static void writeRest(uv_stream_t *stream, const char *bytes, size_t count) {
     memcpy(write->bytes, bytes, count);
     uv_buf_t rest = uv_buf_init(write->bytes, (unsigned)count);
     uv_read_stop(stream);
-    int status = uv_write(&write->request, stream, &rest, 1, onWritten);
+    write->request.data = stream;
+    int status = uv_write(&write->request, outputOf(stream), &rest, 1, onWritten);
     if (status != 0) {
         free(write);
         closeConnection(stream);
@@ -118,7 +139,7 @@ static void onRead(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer) {
         return;
     }
     uv_buf_t answer = uv_buf_init(buffer->base, (unsigned)count);
-    int written = uv_try_write(stream, &answer, 1);
+    int written = uv_try_write(outputOf(stream), &answer, 1);
     if (written == count) return;
     if (written < 0 && written != UV_EAGAIN) {
         closeConnection(stream);
@@ -133,6 +154,7 @@ static void onPipeConnection(uv_stream_t *listener, int status) {
     uv_pipe_t *connection = malloc(sizeof *connection);
     if (!connection) fail("malloc", UV_ENOMEM);
     uv_pipe_init(listener->loop, connection, 0);
+    connection->data = NULL;
     uv_stream_t *stream = (uv_stream_t *)connection;
     if (uv_accept(listener, stream) != 0 || uv_read_start(stream, onAllocate, onRead) != 0) {
         closeConnection(stream);
@@ -144,6 +166,7 @@ static void onConnection(uv_stream_t *listener, int status) {
     uv_tcp_t *connection = malloc(sizeof *connection);
     if (!connection) fail("malloc", UV_ENOMEM);
     uv_tcp_init(listener->loop, connection);
+    connection->data = NULL;
     uv_stream_t *stream = (uv_stream_t *)connection;
     if (uv_accept(listener, stream) != 0 || uv_tcp_nodelay(connection, 1) != 0 ||
         uv_read_start(stream, onAllocate, onRead) != 0) {
@@ -195,6 +218,33 @@ static void startListeningAtPath(uv_loop_t *loop, uv_pipe_t *listener, const cha
     fflush(stdout);
 }
 
+static uv_stream_t *openPipe(uv_loop_t *loop, int descriptor) {
+    uv_pipe_t *pipe = malloc(sizeof *pipe);
+    if (!pipe) fail("malloc", UV_ENOMEM);
+    uv_pipe_init(loop, pipe, 0);
+    int status = uv_pipe_open(pipe, descriptor);
+    if (status != 0) fail("uv_pipe_open", status);
+    // What is spawned shall not have it.
+    if (fcntl(descriptor, F_SETFD, FD_CLOEXEC) != 0) fail("fcntl", -errno);
+    return (uv_stream_t *)pipe;
+}
+
+static void startPipes(uv_loop_t *loop, const struct options *options) {
+    int input, output, length = 0;
+    for (const char *text = options->pipes;; text++) {
+        if (sscanf(text, "%d:%d%n", &input, &output, &length) != 2) usage("bad --pipes");
+        uv_stream_t *stream = openPipe(loop, input);
+        stream->data = openPipe(loop, output);
+        int status = options->program ? startSpawning(stream, options->program)
+                                      : uv_read_start(stream, onAllocate, onRead);
+        if (status != 0) fail("uv_read_start", status);
+        text += length;
+        if (*text != ',') break;
+    }
+    puts("listening on pipes");
+    fflush(stdout);
+}
+
 int main(int argc, char **argv) {
     struct options options = parseOptions(argc, argv);
     raiseDescriptorLimit();
@@ -207,7 +257,11 @@ int main(int argc, char **argv) {
     uv_signal_start(&terminate, onSignal, SIGTERM);
     uv_tcp_t listener;
     uv_pipe_t pipeListener;
-    if (options.path) {
+    if (options.isUDP) {
+        startDatagrams(loop, options.host, options.port);
+    } else if (options.pipes) {
+        startPipes(loop, &options);
+    } else if (options.path) {
         startListeningAtPath(loop, &pipeListener, options.path);
     } else {
         startListening(loop, &listener, &options);
