@@ -14,7 +14,8 @@
 //
 //     gyre-conformance [--policy POLICY] --soak SECONDS [--connections COUNT] [--seed SEED]
 //                                                     keeps COUNT connections (ten thousand) open
-//                                                     that end at random, and counts every byte
+//                                                     that end at random, and counts every byte;
+//                                                     a second process has the ends that connect
 //
 // Without a policy the loops are made as a program's are: by GYRE_LOOP, by the default that
 // --default POLICY sets, or automatic.
@@ -36,6 +37,8 @@ struct Arguments {
     /// How long connections come and go at random, and how many at once.
     var soakSeconds: Int?
     var connections = 10_000
+    /// The addresses that this process connects to: it was started by one that soaks.
+    var soakServers: String?
     var seed: UInt64 = 1
 
     init(_ arguments: ArraySlice<String>) throws {
@@ -54,6 +57,7 @@ struct Arguments {
             case "--operations": operations = rest.popFirst().flatMap { Int($0) } ?? operations
             case "--replay": replay = rest.popFirst().flatMap { UInt64($0) }
             case "--soak": soakSeconds = rest.popFirst().flatMap { Int($0) }
+            case "--soak-clients-of": soakServers = rest.popFirst()
             case "--connections":
                 connections = rest.popFirst().flatMap { Int($0) } ?? connections
             case "--seed": seed = rest.popFirst().flatMap { UInt64($0) } ?? seed
@@ -76,9 +80,9 @@ func showSelection(_ policy: LoopPolicy?) throws {
     try loop.close()
 }
 
-func makeKit(_ policy: LoopPolicy?) throws -> ConformanceKit {
+func makeKit(_ policy: LoopPolicy?, quietly: Bool = false) throws -> ConformanceKit {
     let selection = try makeLoop(policy: policy).selection
-    print("The loop: \(selection)")
+    if !quietly { print("The loop: \(selection)") }
     let chosen = try LoopPolicy(named: selection.policy)
     return ConformanceKit(policy: selection.policy) { clock in
         try BackendChoice.makeLoop(
@@ -104,10 +108,28 @@ func fuzz(_ arguments: Arguments) throws {
 
 /// Keeps many connections busy, and throws when something was lost or is left.
 func soak(_ arguments: Arguments, seconds: Int) throws {
+    let kit = try makeKit(arguments.policy, quietly: arguments.soakServers != nil)
+    let (connections, seed) = (arguments.connections, arguments.seed)
+    if let servers = arguments.soakServers {
+        return try Soak.runClients(
+            kit, of: servers, connections: connections, duration: .seconds(seconds), seed: seed)
+    }
+    let command = [
+        try ownPath(), "--policy", kit.policy, "--soak", "\(seconds)",
+        "--connections", "\(connections)", "--seed", "\(seed)", "--soak-clients-of",
+    ]
     let outcome = try Soak.run(
-        makeKit(arguments.policy), connections: arguments.connections,
-        duration: .seconds(seconds), seed: arguments.seed)
-    print("seed \(arguments.seed): \(outcome)")
+        kit, connections: connections, duration: .seconds(seconds), seed: seed, command: command)
+    print("seed \(seed): \(outcome)")
+}
+
+/// The file of this program.
+func ownPath() throws -> String {
+    guard let path = realpath("/proc/self/exe", nil) else {
+        throw ConformanceFailure("/proc is not there")
+    }
+    defer { free(path) }
+    return String(cString: path)
 }
 
 /// Returns how many behaviours were not shown.

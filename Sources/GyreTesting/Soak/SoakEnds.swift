@@ -6,7 +6,7 @@ import GyreNet
 /// What both ends of a connection of a soak have in common: they send a number of bytes of the
 /// pattern, with pauses, stall at times, and check what they receive.
 class SoakEnd: LoopStreamProtocol {
-    let run: SoakRun
+    let side: SoakSide
     private(set) var transport: LoopTransport?
     var random = SeededRandom(seed: 0)
     /// How many bytes of the pattern are to be sent, from where on, and how many were.
@@ -23,7 +23,7 @@ class SoakEnd: LoopStreamProtocol {
     private var isStepDue = false
     private var timer: LoopTimer?
 
-    init(_ run: SoakRun) { self.run = run }
+    init(_ side: SoakSide) { self.side = side }
 
     func connectionMade(_ transport: LoopTransport) throws { self.transport = transport }
 
@@ -32,7 +32,7 @@ class SoakEnd: LoopStreamProtocol {
     /// Goes on after a random time, which may be none.
     func stepLater() {
         timer?.cancel()
-        timer = run.loop.callLater(run.pause(&random)) { [weak self] in try self?.step() }
+        timer = side.loop.callLater(side.pause(&random)) { [weak self] in try self?.step() }
     }
 
     private func step() throws {
@@ -52,7 +52,7 @@ class SoakEnd: LoopStreamProtocol {
 
     private func stall(_ transport: LoopTransport) {
         transport.pauseReading()
-        run.loop.callLater(run.pause(&random)) { transport.resumeReading() }
+        side.loop.callLater(side.pause(&random)) { transport.resumeReading() }
     }
 
     func breakOff(_ transport: LoopTransport) { transport.abort() }
@@ -97,10 +97,12 @@ class SoakEnd: LoopStreamProtocol {
 /// The end that connects.
 final class SoakClient: SoakEnd {
     let plan: SoakPlan
+    private let clients: SoakClients
 
-    init(_ run: SoakRun, _ plan: SoakPlan) {
+    init(_ clients: SoakClients, _ plan: SoakPlan) {
         self.plan = plan
-        super.init(run)
+        self.clients = clients
+        super.init(clients)
         random = plan.clientRandom
         toSend = plan.upload
         sendSeed = plan.uploadSeed
@@ -129,17 +131,23 @@ final class SoakClient: SoakEnd {
 
     override func connectionLost(_ error: (any Error)?) {
         super.connectionLost(error)
-        run.clientEnded(plan, sent: sent, received: received, error)
+        clients.clientEnded(plan, sent: sent, received: received, error)
     }
 }
 
 /// The end that accepts: it learns from the first bytes which connection it is.
 final class SoakServer: SoakEnd {
+    private let run: SoakRun
     private var header: [UInt8] = []
     private var plan: SoakPlan?
     /// A file is being sent, or was cut off: nobody knows how many bytes of it went out.
     private var isSendingFile = false
     private var hasFinished = false
+
+    init(_ run: SoakRun) {
+        self.run = run
+        super.init(run)
+    }
 
     override func dataReceived(_ data: RawSpan) throws {
         // SAFETY: the bytes are copied before the borrow ends.
@@ -149,7 +157,7 @@ final class SoakServer: SoakEnd {
             header += bytes.prefix(missing)
             bytes.removeFirst(missing)
             guard header.count == SoakPlan.headerSize else { return }
-            try begin(run.plan(SoakPlan.number(of: header)))
+            try begin(run.settings.plan(SoakPlan.number(of: header)))
         }
         if !bytes.isEmpty { try check(bytes) }
     }
@@ -166,7 +174,7 @@ final class SoakServer: SoakEnd {
         guard let method = plan.method, !breaks else { return stepLater() }
         isSendingFile = true
         transport?.sendFile(
-            run.file, offset: plan.fileOffset, count: plan.download, method: method
+            run.fileDescriptor, offset: plan.fileOffset, count: plan.download, method: method
         ) { [self] in fileSent($0, plan) }
     }
 

@@ -7,13 +7,13 @@ import GyreTasks
 /// The end of a connection of a soak that is a task: it sends and receives as the others do, until
 /// it is done or cancelled.
 final class SoakTask {
-    private let run: SoakRun
+    private let clients: SoakClients
     private let plan: SoakPlan
     private var sent = 0
     private var received = 0
 
-    init(_ run: SoakRun, _ plan: SoakPlan) {
-        self.run = run
+    init(_ clients: SoakClients, _ plan: SoakPlan) {
+        self.clients = clients
         self.plan = plan
     }
 
@@ -26,8 +26,8 @@ final class SoakTask {
         } catch {
             failure = error
         }
-        if let failure = failure as? ConformanceFailure { run.fail(failure.description) }
-        run.clientEnded(plan, sent: sent, received: received, failure)
+        if let failure = failure as? ConformanceFailure { clients.fail(failure.description) }
+        clients.clientEnded(plan, sent: sent, received: received, failure)
     }
 
     private func exchange(_ connection: LoopConnection) async throws {
@@ -39,14 +39,14 @@ final class SoakTask {
             // Taken before it waits, whatever comes then.
             sent += count
             try await connection.write(bytes)
-            try await sleep(run.pause(&random))
+            try await sleep(clients.pause(&random))
         }
         try await connection.writeEOF()
         while let chunk = try await connection.read() {
             try expectPattern(
                 Array(chunk), count: chunk.count, seed: plan.fileOffset + received)
             received += chunk.count
-            if random.next(below: 8) == 0 { try await sleep(run.pause(&random)) }
+            if random.next(below: 8) == 0 { try await sleep(clients.pause(&random)) }
         }
     }
 }
