@@ -51,7 +51,7 @@ final class Listener: OperationTarget, LoopResource {
     ) throws(LoopError) {
         self.loop = loop
         self.fd = fd
-        try Socket.checkStream(fd)
+        try Socket.checkStream(fd, "createServer")
         if options.startsServing { try listen(backlog: options.backlog) }
         try Socket.adopt(fd, flags: loop.backend.socketFlags)
         loop.claimDescriptor(fd)

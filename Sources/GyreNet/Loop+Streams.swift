@@ -109,6 +109,14 @@ extension Loop {
         return { [self] in ConnectionCore(on: self, limit: limit) { $0.serve(handler) } }
     }
 
+    /// The same for servers whose connections are on several loops.
+    func servingGroup(
+        limit: Int, _ handler: @escaping LoopStreamHandler
+    ) throws(LoopError) -> @Sendable (Loop) -> any LoopStreamProtocol {
+        try checkLimit(limit, "startServer")
+        return { loop in ConnectionCore(on: loop, limit: limit) { $0.serve(handler) } }
+    }
+
     /// A limit is what a user may have written into a file.
     func checkLimit(_ limit: Int, _ operation: String) throws(LoopError) {
         guard limit > 0 else {

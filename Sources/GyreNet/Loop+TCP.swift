@@ -69,7 +69,10 @@ extension Loop {
         makeProtocol: @escaping () -> any LoopStreamProtocol,
         completion: @escaping (Result<LoopServer, LoopError>) -> Void
     ) {
-        _ = beginServer(hosts, port, options, makeProtocol, completion)
+        _ = beginServer(hosts, port, options.family, completion) {
+            [self] addresses throws(LoopError) in
+            try makeServer(addresses, options, makeProtocol)
+        }
     }
 
     /// Listens at several hosts, which may be names.
@@ -84,25 +87,27 @@ extension Loop {
     ) async throws -> LoopServer {
         try await completion(
             { done in
-                let lookUps = beginServer(hosts, port, options, makeProtocol, done)
+                let lookUps = beginServer(hosts, port, options.family, done) {
+                    [self] addresses throws(LoopError) in
+                    try makeServer(addresses, options, makeProtocol)
+                }
                 return { lookUps.cancel() }
             }, drop: { $0.close() })
     }
 
-    private func beginServer(
-        _ hosts: [String], _ port: Int, _ options: LoopServerOptions,
-        _ makeProtocol: @escaping () -> any LoopStreamProtocol,
-        _ completion: @escaping (Result<LoopServer, LoopError>) -> Void
+    /// Looks `hosts` up, and hands `completion` the server that `make` makes for the addresses.
+    func beginServer(
+        _ hosts: [String], _ port: Int, _ family: LoopAddressInfo.Family,
+        _ completion: @escaping (Result<LoopServer, LoopError>) -> Void,
+        make: @escaping ([LoopAddress]) throws(LoopError) -> LoopServer
     ) -> LookUps {
         checkThread("createServer", instead: "handle.callSoonThreadSafe")
         let queries = (hosts.isEmpty ? [""] : hosts).map {
-            Resolver.Query(host: $0, port: port, isPassive: true, family: options.family)
+            Resolver.Query(host: $0, port: port, isPassive: true, family: family)
         }
         let lookUps = LookUps(queries, on: self) { [self] result in
             let server = result.flatMap { found in
-                Result { () throws(LoopError) in
-                    try makeServer(found.flatMap { $0 }, options, makeProtocol)
-                }
+                Result { () throws(LoopError) in try make(found.flatMap { $0 }) }
             }
             callSoon { completion(server) }
         }

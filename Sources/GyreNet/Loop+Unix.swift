@@ -70,7 +70,7 @@ extension Loop {
             options: options.connectionOptions, makeProtocol: makeProtocol)
     }
 
-    private static func unixAddress(
+    static func unixAddress(
         _ path: String, _ operation: String
     ) throws(LoopError) -> LoopAddress {
         guard !path.isEmpty else {

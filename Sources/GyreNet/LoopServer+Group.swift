@@ -1,52 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Glibc
-public import GyreCore
+import GyreCore
 import GyreTasks
 import Synchronization
-
-extension Loop {
-    /// Listens as ``createServer(host:port:options:makeProtocol:)``, and serves each connection on
-    /// a loop of `group`, with a protocol object that `makeProtocol` makes there.
-    ///
-    /// The server itself belongs to this loop, with its connections on all loops: they are counted,
-    /// closed and awaited here.
-    public func createServer(
-        host: String?, port: Int, options: LoopServerOptions = LoopServerOptions(),
-        group: LoopGroup,
-        makeProtocol: @escaping @Sendable (Loop) -> any LoopStreamProtocol
-    ) throws(LoopError) -> LoopServer {
-        checkThread("createServer", instead: "handle.callSoonThreadSafe")
-        let query = Resolver.Query(
-            host: host, port: port, isPassive: true, family: options.family)
-        guard let addresses = try Resolver.resolveNumeric(query) else {
-            throw LoopError(
-                .nameNotResolved, operation: "createServer",
-                detail: "\(host ?? "*") is no numeric address")
-        }
-        return try createServer(
-            addresses: addresses, options: options, group: group, makeProtocol: makeProtocol)
-    }
-
-    /// Listens as ``createServer(addresses:options:makeProtocol:)``, and serves each connection on
-    /// a loop of `group`.
-    ///
-    /// See ``createServer(host:port:options:group:makeProtocol:)``.
-    public func createServer(
-        addresses: [LoopAddress], options: LoopServerOptions = LoopServerOptions(),
-        group: LoopGroup,
-        makeProtocol: @escaping @Sendable (Loop) -> any LoopStreamProtocol
-    ) throws(LoopError) -> LoopServer {
-        checkThread("createServer", instead: "handle.callSoonThreadSafe")
-        var bound = options
-        bound.startsServing = false
-        let server = try createServer(addresses: addresses, options: bound) {
-            preconditionFailure("the loops of the group make the protocol objects")
-        }
-        server.share(with: group, makeProtocol)
-        return try started(server, options)
-    }
-}
 
 /// What a server has on one loop of a group: the owner of its connections there.
 final class ServerShare: ConnectionOwner, Sendable {
@@ -55,15 +12,17 @@ final class ServerShare: ConnectionOwner, Sendable {
     let index: Int
     /// The flags of the sockets that the server accepts.
     private let socketFlags: CInt
+    private let kind: LoopTransport.Kind
     private let makeProtocol: @Sendable (Loop) -> any LoopStreamProtocol
 
     init(
-        of server: LoopServer, in group: LoopGroup, index: Int,
+        of server: LoopServer, in group: LoopGroup, index: Int, kind: LoopTransport.Kind,
         _ makeProtocol: @escaping @Sendable (Loop) -> any LoopStreamProtocol
     ) {
         self.server = LoopBound(server, on: server.loop.handle)
         self.group = group
         self.index = index
+        self.kind = kind
         socketFlags = server.loop.backend.socketFlags
         self.makeProtocol = makeProtocol
     }
@@ -82,7 +41,8 @@ final class ServerShare: ConnectionOwner, Sendable {
                 return connectionEnded()
             }
         }
-        LoopTransport(fd: fd, loop: loop, proto: makeProtocol(loop), server: self).begin()
+        LoopTransport(fd: fd, loop: loop, proto: makeProtocol(loop), server: self, kind: kind)
+            .begin()
     }
 
     func connectionEnded() {
@@ -120,13 +80,14 @@ private final class HandedConnection: Sendable {
 }
 
 extension LoopServer {
-    fileprivate func share(
+    /// Lets the loops of `group` serve the connections.
+    func share(
         with group: LoopGroup,
         _ makeProtocol: @escaping @Sendable (Loop) -> any LoopStreamProtocol
     ) {
         self.group = group
         shares = group.handles.indices.map {
-            ServerShare(of: self, in: group, index: $0, makeProtocol)
+            ServerShare(of: self, in: group, index: $0, kind: kind, makeProtocol)
         }
     }
 

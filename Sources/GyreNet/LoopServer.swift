@@ -131,10 +131,12 @@ public final class LoopServer {
         connectionCount += 1
         if let group { return handOver(fd, to: group) }
         let transport = LoopTransport(
-            fd: fd, loop: loop, proto: makeProtocol(), server: self,
-            kind: options.passesDescriptors ? .passing : .socket)
+            fd: fd, loop: loop, proto: makeProtocol(), server: self, kind: kind)
         transport.begin()
     }
+
+    /// What its connections are.
+    var kind: LoopTransport.Kind { options.passesDescriptors ? .passing : .socket }
 
     private func wakeWaiters() {
         guard isClosed, connectionCount == 0 else { return }

@@ -19,10 +19,8 @@ public func withServer<Result>(
 ) async throws -> Result {
     let loop = try runningLoop("withServer")
     let handlers = GroupHandlers(group.handles)
-    let hints = LoopAddressInfo.Hints(family: options.family, kind: .stream, flags: .passive)
-    let found = try await loop.getAddressInfo(host: host, port: port, hints: hints)
-    let server = try loop.createServer(
-        addresses: found.map(\.address), options: options, group: group
+    let server = try await loop.createServer(
+        hosts: host.map { [$0] } ?? [], port: port, options: options, group: group
     ) { loop in
         ConnectionCore(on: loop, limit: LoopConnection.limit) { handlers.start(handler, for: $0) }
     }

@@ -83,7 +83,7 @@ enum Socket {
     }
 
     /// Throws unless `fd` is a socket for connections.
-    static func checkStream(_ fd: CInt) throws(LoopError) {
+    static func checkStream(_ fd: CInt, _ operation: String) throws(LoopError) {
         var kind: CInt = 0
         var length = socklen_t(MemoryLayout<CInt>.size)
         guard getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &length) == 0 else {
@@ -91,7 +91,7 @@ enum Socket {
         }
         guard kind == CInt(SOCK_STREAM.rawValue) else {
             throw LoopError(
-                .invalidArgument, operation: "createServer",
+                .invalidArgument, operation: operation,
                 detail: "descriptor \(fd) is no socket for connections")
         }
     }
