@@ -21,7 +21,7 @@ extension Loop {
     public func connectReadPipe(
         _ fd: CInt, makeProtocol: () -> any LoopStreamProtocol
     ) throws(LoopError) -> LoopTransport {
-        try connectPipe(fd, .readPipe, "connectReadPipe", makeProtocol)
+        try connectPipe(fd, .readPipe, "connectReadPipe", makeProtocol: makeProtocol)
     }
 
     /// Writes to `fd`: the writing end of a pipe, a FIFO, a terminal or a socket.
@@ -38,35 +38,41 @@ extension Loop {
     public func connectWritePipe(
         _ fd: CInt, makeProtocol: () -> any LoopStreamProtocol
     ) throws(LoopError) -> LoopTransport {
-        try connectPipe(fd, .writePipe, "connectWritePipe", makeProtocol)
+        try connectPipe(fd, .writePipe, "connectWritePipe", makeProtocol: makeProtocol)
     }
 
-    private func connectPipe(
-        _ fd: CInt, _ kind: LoopTransport.Kind, _ operation: String,
-        _ makeProtocol: () -> any LoopStreamProtocol
+    /// The transport of a pipe, or with `takesFiles` of whatever a standard stream may be.
+    @discardableResult
+    func connectPipe(
+        _ fd: CInt, _ kind: LoopTransport.Kind, _ operation: String, takesFiles: Bool = false,
+        makeProtocol: () -> any LoopStreamProtocol
     ) throws(LoopError) -> LoopTransport {
         checkThread("connectReadPipe or connectWritePipe", instead: "handle.callSoonThreadSafe")
         guard !isClosed else { throw LoopError(.closed, operation: operation) }
-        try checkPipe(fd, kind, operation)
-        try NonBlocking.begin(fd, operation)
+        let isFile = try checkPipe(fd, kind, operation, takesFiles: takesFiles)
+        let reading = isFile && kind == .readPipe ? try FileReading(fd, operation) : nil
+        if !isFile { try NonBlocking.begin(fd, operation) }
         let transport = LoopTransport(
             fd: fd, loop: self, proto: makeProtocol(), server: nil, kind: kind)
+        if isFile { transport.state.insert(.isFile) }
+        transport.fileReading = reading
         transport.begin()
         return transport
     }
 
+    /// Throws unless `fd` can be used, and returns whether it is a file, or as good as one.
     private func checkPipe(
-        _ fd: CInt, _ kind: LoopTransport.Kind, _ operation: String
-    ) throws(LoopError) {
+        _ fd: CInt, _ kind: LoopTransport.Kind, _ operation: String, takesFiles: Bool
+    ) throws(LoopError) -> Bool {
         let flags = fcntl(fd, F_GETFL)
         guard flags >= 0 else { throw LoopError(errno: errno, operation: operation) }
         var status = stat()
         guard fstat(fd, &status) == 0 else { throw LoopError(errno: errno, operation: operation) }
         let name: String? =
             switch status.st_mode & S_IFMT {
-            case S_IFREG: "a regular file"
+            case S_IFREG where !takesFiles: "a regular file"
             case S_IFDIR: "a directory"
-            case S_IFBLK: "a block device"
+            case S_IFBLK where !takesFiles: "a block device"
             default: nil
             }
         if let name {
@@ -80,7 +86,13 @@ extension Loop {
                 errno: EBADF, operation: operation,
                 detail: "not open for \(kind == .readPipe ? "reading" : "writing")")
         }
-        try checkWatchable(fd, operation)
+        do throws(LoopError) {
+            try checkWatchable(fd, operation)
+            return false
+        } catch {
+            guard takesFiles, error.errno == EPERM else { throw error }
+            return true
+        }
     }
 }
 

@@ -47,6 +47,9 @@ extension LoopTransport {
 
     func attemptWrite(_ bytes: UnsafeRawBufferPointer) -> Attempt {
         guard kind != .passing else { return attemptSendPassing(bytes) }
+        guard !state.contains(.isFile) else {
+            return attempting { Glibc.write(fd, bytes.baseAddress, bytes.count) }
+        }
         return attempting { gyre_write(fd, bytes.baseAddress, bytes.count) }
     }
 

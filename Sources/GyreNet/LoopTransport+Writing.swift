@@ -154,16 +154,21 @@ extension LoopTransport {
         if sendID == .none {
             if bufferedCount >= Self.flushSize {
                 flush()
-            } else if !state.contains(.flushScheduled) {
-                state.insert(.flushScheduled)
-                loop.callSoonPlainly { [self] in
-                    state.remove(.flushScheduled)
-                    flush()
-                    tellMarks()
-                }
+            } else {
+                flushSoon()
             }
         }
         tellMarks()
+    }
+
+    private func flushSoon() {
+        guard !state.contains(.flushScheduled) else { return }
+        state.insert(.flushScheduled)
+        loop.callSoonPlainly { [self] in
+            state.remove(.flushScheduled)
+            flush()
+            tellMarks()
+        }
     }
 
     func keep(_ bytes: UnsafeRawBufferPointer) {
@@ -188,6 +193,8 @@ extension LoopTransport {
     func submitSend() {
         guard let queue, sendID == .none, !state.contains(.ending) else { return }
         guard kind == .socket else {
+            // A file that took a part takes the rest, or says why not.
+            if state.contains(.isFile) { return flushSoon() }
             sendID = loop.submitPoll(.write, on: fd, once: true, target: self)
             return
         }

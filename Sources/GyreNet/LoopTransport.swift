@@ -35,6 +35,8 @@ public final class LoopTransport {
         static let sendingFile = State(rawValue: 1 << 10)
         /// The protocol has buffers of its own.
         static let lendsBuffer = State(rawValue: 1 << 11)
+        /// The descriptor is a file, or a device that is always ready.
+        static let isFile = State(rawValue: 1 << 12)
     }
 
     /// What the descriptor is.
@@ -73,6 +75,8 @@ public final class LoopTransport {
     var buffered: (any LoopBufferedProtocol)?
     /// Descriptors that arrived and were not taken.
     var passed: PassedDescriptors?
+    /// What reads the descriptor where it is a file.
+    var fileReading: FileReading?
 
     /// Takes over `fd`.
     init(
@@ -144,6 +148,7 @@ public final class LoopTransport {
     func updateReading() {
         if isReading, held.isEmpty {
             guard receiveID == .none, state.contains(.made) else { return }
+            if let fileReading { return readFile(fileReading) }
             receiveID =
                 kind == .socket
                 ? loop.submitReceive(on: fd, target: self)
@@ -289,6 +294,7 @@ public final class LoopTransport {
         queue = nil
         passed = nil
         fileSending = nil
+        fileReading.take()?.end(on: loop)
         buffered = nil
         held = []
         proto = nil

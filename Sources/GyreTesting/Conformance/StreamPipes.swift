@@ -7,18 +7,20 @@ import GyreTasks
 
 /// Streams over pipes, and the standard ones.
 enum StreamPipes {
-    static let behaviours: [Behaviour] = [
-        Behaviour("pipesAreStreams", [], .streamPipes, pipesAreStreams),
-        Behaviour("aStreamOfAPipeCanBeClosed", [], .streamPipes, aStreamOfAPipeCanBeClosed),
-        Behaviour(
-            "theStandardStreamsOutliveTheirStreams", [], .streamPipes, isProcessWide: true,
-            theStandardStreamsOutliveTheirStreams),
-        Behaviour(
-            "filesAreNoStreams", [], .streamPipes, isProcessWide: true, filesAreNoStreams),
-    ]
+    static let behaviours: [Behaviour] =
+        [
+            Behaviour("pipesAreStreams", [], .streamPipes, pipesAreStreams),
+            Behaviour("aStreamOfAPipeCanBeClosed", [], .streamPipes, aStreamOfAPipeCanBeClosed),
+            Behaviour(
+                "theStandardStreamsOutliveTheirStreams", [], .streamPipes, isProcessWide: true,
+                theStandardStreamsOutliveTheirStreams),
+            Behaviour(
+                "onlyStandardStreamsMayBeFiles", [], .streamPipes, isProcessWide: true,
+                onlyStandardStreamsMayBeFiles),
+        ] + standardFiles
 
     /// Runs `body` in a task of a new loop, which leaves nothing behind.
-    private static func running(
+    static func running(
         _ kit: ConformanceKit, _ body: sending @escaping () async throws -> Void
     ) throws {
         let loop = try kit.makeLoop()
@@ -70,7 +72,7 @@ enum StreamPipes {
     }
 
     /// Runs `body` while the descriptor `standard` of the process is a copy of `fd`.
-    private static func replacing(
+    static func replacing(
         _ standard: CInt, by fd: CInt, _ body: () async throws -> Void
     ) async throws {
         let kept = fcntl(standard, F_DUPFD_CLOEXEC, 3)
@@ -82,7 +84,7 @@ enum StreamPipes {
         try await body()
     }
 
-    private static func isBlocking(_ fd: CInt) -> Bool { fcntl(fd, F_GETFL) & O_NONBLOCK == 0 }
+    static func isBlocking(_ fd: CInt) -> Bool { fcntl(fd, F_GETFL) & O_NONBLOCK == 0 }
 
     static func theStandardStreamsOutliveTheirStreams(_ kit: ConformanceKit) throws {
         try running(kit) {
@@ -115,18 +117,24 @@ enum StreamPipes {
         }
     }
 
-    static func filesAreNoStreams(_ kit: ConformanceKit) throws {
+    static func onlyStandardStreamsMayBeFiles(_ kit: ConformanceKit) throws {
         try running(kit) {
             let before = OpenDescriptors()
             for (path, code) in [
                 ("/proc/self/exe", LoopError.Code.notSupported), ("/dev/null", .notPermitted),
             ] {
                 let fd = open(path, O_RDONLY | O_CLOEXEC)
-                try await replacing(STDIN_FILENO, by: fd) {
-                    try expectError(code) { _ = try Loop.running.standardInput() }
-                }
+                try expectError(code) { _ = try Loop.running.openReadPipe(fd) }
                 close(fd)
             }
+            let folder = open("/", O_RDONLY | O_CLOEXEC)
+            try await replacing(STDIN_FILENO, by: folder) {
+                try expectError(.notSupported) { _ = try Loop.running.standardInput() }
+            }
+            try await replacing(STDOUT_FILENO, by: folder) {
+                try expectError(.notSupported) { _ = try Loop.running.standardOutput() }
+            }
+            close(folder)
             try expectError(.invalidArgument) { _ = try Loop.running.openReadPipe(0, limit: 0) }
             try expectError(.system) { _ = try Loop.running.openWritePipe(-1) }
             try expect(OpenDescriptors().opened(since: before), equals: [], "descriptors")
