@@ -90,7 +90,13 @@ final class ConnectAttempt: OperationTarget, LoopResource {
 
     func operationCompleted(_ completion: Completion) {
         connectID = .none
-        if completion.result == -EAGAIN, peer.isUnix, !isCancelled { return submitLater() }
+        switch completion.result {
+        // The server is full; or a stop of the process interrupted the ring, which waits for such a
+        // server in a thread of the kernel, and nothing has begun.
+        case -EAGAIN where peer.isUnix && !isCancelled, -EINTR where peer.isUnix && !isCancelled:
+            return submitLater()
+        default: break
+        }
         end(completion.result)
     }
 

@@ -18,7 +18,9 @@ public struct OpenDescriptors: Sendable {
                     pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
                 }
                 guard let fd = CInt(name), fd != own else { continue }
-                targets[fd] = linkTarget("/proc/self/fd/\(fd)")
+                let target = linkTarget("/proc/self/fd/\(fd)")
+                // Another thread closed it since it was listed.
+                if !target.isEmpty { targets[fd] = target }
             }
             closedir(directory)
         }

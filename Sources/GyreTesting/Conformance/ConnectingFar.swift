@@ -237,7 +237,7 @@ extension Servers {
         while peers.isEmpty { try kit.run(loop, .once) }
         try expect(peers.first, equals: transport.localAddress)
         // A port of its own, at whatever address.
-        let port = try ClosedPort().number
+        let port = try freePort()
         options.localHost = nil
         options.localPort = port
         let fixed = try connect([target], options, loop, kit).get()

@@ -44,6 +44,28 @@ final class FullPort {
     }
 }
 
+/// A port at which nobody is, at any address of IPv4.
+///
+/// From below those that the kernel hands out, to whoever runs beside this test as well.
+func freePort() throws -> Int {
+    while true {
+        let number = UInt16.random(in: 20_000..<32_000)
+        let fd = socket(AF_INET, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        defer { close(fd) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = number.bigEndian
+        // SAFETY: a sockaddr_in is a socket address, by its definition.
+        let result = withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(fd, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+        if result == 0 { return Int(number) }
+        try expect(errno, equals: EADDRINUSE, "bind")
+    }
+}
+
 /// Binds `fd` to a free port of 127.0.0.1.
 func boundPort(of fd: CInt) throws -> Int {
     var address = sockaddr_in()

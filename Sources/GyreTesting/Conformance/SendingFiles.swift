@@ -300,10 +300,17 @@ enum SendingFiles {
             let outcome = try outcome(kit, pair) { ended in
                 let sending = pair.nearTransport.sendFile(
                     file.fd, method: method, completion: ended)
-                pair.loop.callLater(.milliseconds(20)) {
-                    sending.cancel()
-                    sending.cancel()
+                func cancelWhenBegun() {
+                    var waiting: CInt = 0
+                    _ = ioctl(pair.farTransport.descriptor, UInt(FIONREAD), &waiting)
+                    if waiting > 0 {
+                        sending.cancel()
+                        sending.cancel()
+                    } else {
+                        pair.loop.callSoon { cancelWhenBegun() }
+                    }
                 }
+                cancelWhenBegun()
             }
             try expectError(.cancelled) { _ = try outcome.get() }
             let sent = file.position

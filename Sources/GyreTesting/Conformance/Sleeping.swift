@@ -17,7 +17,8 @@ extension Timers {
             let passed = start.duration(to: loop.now)
             let ticks = loop.statistics.ticks
             try expect(passed >= .milliseconds(50), "fired after \(passed)")
-            try expect(ticks < 5, "\(ticks) iterations for one timer")
+            // A few, since whoever stops the process interrupts the wait; not thousands.
+            try expect(ticks < 50, "\(ticks) iterations for one timer")
             try expect(used < .milliseconds(40), "used the processor for \(used) of \(passed)")
         }
     }
@@ -27,7 +28,7 @@ extension Timers {
             let loop = try kit.makeLoop()
             try runUntilAnotherThreadCalls(loop, kit)
             let statistics = loop.statistics
-            try expect(statistics.ticks <= 5, "\(statistics.ticks) iterations for one call")
+            try expect(statistics.ticks < 50, "\(statistics.ticks) iterations for one call")
             try expect(statistics.wakeUpsSent, equals: 1, "wake-ups sent")
             try expect(statistics.threadSafeCalls, equals: 1, "calls from other threads")
         }

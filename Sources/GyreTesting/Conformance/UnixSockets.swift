@@ -29,6 +29,9 @@ enum UnixSockets {
                 "aFullUnixServerMakesConnectionsWait", [], .unixSockets, isProcessWide: true,
                 aFullUnixServerMakesConnectionsWait),
             Behaviour(
+                "connectionsThatWaitOutliveAStop", [], .unixSockets, isProcessWide: true,
+                connectionsThatWaitOutliveAStop),
+            Behaviour(
                 "unixConnectionsThatFailLeaveNothing", [98], .unixSockets, isProcessWide: true,
                 unixConnectionsThatFailLeaveNothing),
             Behaviour(
@@ -262,6 +265,20 @@ enum UnixSockets {
     /// The kernel refuses a connection that would have to wait, and says nothing when there is
     /// room.
     static func aFullUnixServerMakesConnectionsWait(_ kit: ConformanceKit) throws {
+        try connectToAFullServer(kit) {}
+    }
+
+    /// A stop from the terminal interrupts what waits in the kernel, also where signals do not.
+    static func connectionsThatWaitOutliveAStop(_ kit: ConformanceKit) throws {
+        try connectToAFullServer(kit) {
+            let status = system("kill -STOP $PPID && sleep 0.05 && kill -CONT $PPID")
+            try expect(status, equals: 0, "the shell that stops this process")
+        }
+    }
+
+    private static func connectToAFullServer(
+        _ kit: ConformanceKit, whileTheyWait body: () throws -> Void
+    ) throws {
         let folder = try SocketFolder()
         let loop = try kit.makeLoop()
         try kit.run(loop, .noWait)
@@ -283,6 +300,7 @@ enum UnixSockets {
         loop.callLater(.milliseconds(20)) { loop.stop() }
         try kit.run(loop)
         try expect((1...3).contains(made), "\(made) were made with a full server")
+        try body()
         // One of those that wait gives up; the others come through when the server accepts.
         connecting[5].cancel()
         let thread = try TestThread {
