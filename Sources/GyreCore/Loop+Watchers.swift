@@ -8,17 +8,11 @@ import Glibc
 struct Watchers {
     fileprivate var readers: [CInt: Watcher] = [:]
     fileprivate var writers: [CInt: Watcher] = [:]
-    fileprivate var owned: [Bool] = []
     /// Calls that wait for a descriptor of the caller's.
     var uses: [UseKey: DescriptorUse] = [:]
 
     func isWatched(_ fd: CInt, _ direction: Operation.Direction) -> Bool {
         !(direction == .read ? readers : writers).isEmpty && self[direction, fd] != nil
-    }
-
-    /// Closes the descriptors of transports and servers, and nothing else of them.
-    func closeOwned() {
-        for (fd, isOwned) in owned.enumerated() where isOwned { Glibc.close(CInt(fd)) }
     }
 
     fileprivate subscript(direction: Operation.Direction, fd: CInt) -> Watcher? {
@@ -152,7 +146,9 @@ extension Loop {
     }
 
     func checkOwner(of fd: CInt, _ operation: String) throws(LoopError) {
-        guard fd >= 0, Int(fd) < watchers.owned.count, watchers.owned[Int(fd)] else { return }
+        guard fd >= 0, Int(fd) < claimedDescriptors.count, claimedDescriptors[Int(fd)] else {
+            return
+        }
         throw LoopError(
             .inUse, operation: operation, detail: "descriptor \(fd) belongs to a transport")
     }
@@ -176,15 +172,15 @@ extension Loop {
     /// Marks `fd` as belonging to a transport or server of this loop.
     package func claimDescriptor(_ fd: CInt) {
         if !watchers.uses.isEmpty { endUses(of: fd) }
-        while watchers.owned.count <= Int(fd) { watchers.owned.append(false) }
-        watchers.owned[Int(fd)] = true
+        while claimedDescriptors.count <= Int(fd) { claimedDescriptors.append(false) }
+        claimedDescriptors[Int(fd)] = true
     }
 
     /// Closes a claimed descriptor.
     ///
     /// No operation on it is under way.
     package func closeDescriptor(_ fd: CInt) {
-        if Int(fd) < watchers.owned.count { watchers.owned[Int(fd)] = false }
+        if Int(fd) < claimedDescriptors.count { claimedDescriptors[Int(fd)] = false }
         backend.closeDescriptor(fd)
     }
 

@@ -43,7 +43,11 @@ public final class Loop {
     let generation = gyre_fork_generation()
     var watchers = Watchers()
     var signals: SignalWatcher?
-    var resources = ResourceList()
+    // These two are written for every connection. No access to them calls other code, so none
+    // overlaps another, and checking that would cost more than the accesses.
+    @exclusivity(unchecked) var resources = ResourceList()
+    /// Whether a descriptor is a transport's or server's.
+    @exclusivity(unchecked) var claimedDescriptors: [Bool] = []
     /// Runs the steps of the program that have no other executor, where they come to this loop.
     package var programExecutor: (any ProgramExecutor)?
     /// Called when ``runForever()`` begins; what it returns is called when that ends.
@@ -329,7 +333,7 @@ public final class Loop {
             abandon()
         } else {
             backend.close()
-            resources.closeAll()
+            for resource in resources.removeAll() { resource?.loopDidClose() }
         }
         operations.removeAll()
         // Exchanged, not overwritten: what they held is released at the end, too.
@@ -343,7 +347,9 @@ public final class Loop {
     /// Lets go of what belongs to the parent of this process.
     private func abandon() {
         backend.abandon()
-        watchers.closeOwned()
+        for (fd, isClaimed) in claimedDescriptors.enumerated() where isClaimed {
+            Glibc.close(CInt(fd))
+        }
         var shared = ResourceList()
         swap(&resources, &shared)
     }

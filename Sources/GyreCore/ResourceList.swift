@@ -33,11 +33,12 @@ struct ResourceList {
     /// All of them, in no particular order.
     var all: [any LoopResource] { resources.compactMap { $0 } }
 
-    mutating func closeAll() {
-        let open = resources
-        resources = []
+    /// Hands all of them back, as ``remove(_:)`` does.
+    mutating func removeAll() -> [(any LoopResource)?] {
         free = []
-        for resource in open { resource?.loopDidClose() }
+        let all = resources
+        resources = []
+        return all
     }
 }
 

@@ -34,8 +34,14 @@ public final class LoopServer {
     public private(set) var isServing = false
     /// Whether ``close()`` was called.
     public private(set) var isClosed = false
+    // SAFETY of the exclusivity: no access calls other code, so none overlaps another.
     /// Accepted connections that have not ended yet.
-    public private(set) var connectionCount = 0
+    @exclusivity(unchecked) public private(set) var connectionCount = 0
+    /// The type of the last protocol object that lends no buffers.
+    ///
+    /// The next is mostly of the same, and asking for a conformance is the dearest part of an
+    /// accept.
+    private var plainType: ObjectIdentifier?
 
     /// Binds every address, or none; one that repeats once.
     convenience init(
@@ -130,8 +136,11 @@ public final class LoopServer {
     func accepted(_ fd: CInt) {
         connectionCount += 1
         if let group { return handOver(fd, to: group) }
+        let proto = makeProtocol()
+        let type = ObjectIdentifier(type(of: proto))
         let transport = LoopTransport(
-            fd: fd, loop: loop, proto: makeProtocol(), server: self, kind: kind)
+            fd: fd, loop: loop, proto: proto, server: self, kind: kind, isPlain: type == plainType)
+        if transport.buffered == nil { plainType = type }
         transport.begin()
     }
 

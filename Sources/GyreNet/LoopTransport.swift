@@ -78,10 +78,10 @@ public final class LoopTransport {
     /// What reads the descriptor where it is a file.
     var fileReading: FileReading?
 
-    /// Takes over `fd`.
+    /// Takes over `fd`; with `isPlain` the protocol is known to lend no buffers.
     init(
         fd: CInt, loop: Loop, proto: any LoopStreamProtocol, server: (any ConnectionOwner)?,
-        kind: Kind = .socket
+        kind: Kind = .socket, isPlain: Bool = false
     ) {
         self.fd = fd
         self.kind = kind
@@ -90,7 +90,7 @@ public final class LoopTransport {
         owner = server
         loop.claimDescriptor(fd)
         resource = loop.register(self)
-        noteKind(of: proto)
+        if !isPlain { noteKind(of: proto) }
     }
 
     /// Tells the protocol, and begins to read unless it does not want to.

@@ -33,7 +33,8 @@ package final class EpollBackend: LoopBackend {
     private let event: EventDescriptor
     private let epoll: CInt
     private let readiness: Readiness
-    private var registrations: [Registration] = []
+    // Looked at for every connection. No access calls other code, so none overlaps another.
+    @exclusivity(unchecked) private var registrations: [Registration] = []
     // SAFETY: `events` owns room for `capacity` values; the kernel has filled `next ..< count`.
     private let events: UnsafeMutablePointer<epoll_event>
     private var count = 0
