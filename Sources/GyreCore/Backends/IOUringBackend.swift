@@ -88,7 +88,10 @@ package final class IOUringBackend: LoopBackend {
     package func takeBack(_ id: OperationID) -> Bool { gyre_ring_take_back(ring, id.rawValue) }
 
     package func cancel(_ id: OperationID) {
-        if !gyre_ring_cancel(ring, Tag.cancel, id.rawValue) { deferred.append(.cancel(id)) }
+        // Never before the submission that it is for, which may be waiting there.
+        guard deferred.isEmpty, gyre_ring_cancel(ring, Tag.cancel, id.rawValue) else {
+            return deferred.append(.cancel(id))
+        }
     }
 
     package func wait(nanoseconds: Int64) {

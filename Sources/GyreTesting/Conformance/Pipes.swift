@@ -25,6 +25,8 @@ enum Pipes {
             "aPipeIsBlockingAgainAtItsEnd", [], .pipes, isProcessWide: true,
             aPipeIsBlockingAgainAtItsEnd),
         Behaviour(
+            "moreThanAQueueTakesCanBeAborted", [], .pipes, moreThanAQueueTakesCanBeAborted),
+        Behaviour(
             "pipesLeaveNoDescriptors", [], .pipes, isProcessWide: true, pipesLeaveNoDescriptors),
     ]
 
@@ -355,5 +357,24 @@ enum Pipes {
         try loop.connectWritePipe(pipe.takeWriter()) { Recorder() }
         try loop.close()
         try expect(made.intersection(OpenDescriptors().targets.values), equals: [])
+    }
+
+    /// Operations that a full submission queue made wait are cancelled as the others are.
+    static func moreThanAQueueTakesCanBeAborted(_ kit: ConformanceKit) throws {
+        let loop = try kit.makeLoop()
+        let ends = (0..<600).map { _ in PipeEnds() }
+        var lost = 0
+        let transports = try ends.map { pipe in
+            let recorder = Recorder()
+            recorder.onLost = {
+                lost += 1
+                if lost == 600 { loop.stop() }
+            }
+            return try loop.connectReadPipe(pipe.takeReader()) { recorder }
+        }
+        loop.callSoon { loop.callSoon { for transport in transports { transport.abort() } } }
+        try kit.run(loop)
+        try expect(loop.statistics.operationCount, equals: 0, "operations are left")
+        try loop.close()
     }
 }
