@@ -156,7 +156,7 @@ package final class DispatchBackend: SignallingBackend {
     private func report(_ fd: CInt, _ events: CInt) -> Readiness.Report {
         var report = Readiness.Report(fd: fd, generation: readiness.generation(of: fd))
         let broken = POLLHUP | POLLERR
-        report.isHungUp = events & (broken | Self.pollRDHUP) != 0
+        report.readsToEnd = events & (broken | Self.pollRDHUP) != 0
         report.isReadable = events & (broken | Self.pollRDHUP | POLLIN) != 0
         report.isWritable = events & (broken | POLLOUT) != 0
         return report

@@ -86,6 +86,13 @@ public final class RawPeer: Sendable {
         }
     }
 
+    /// Sends one byte as urgent data, tcp(7).
+    public func sendUrgent(_ byte: UInt8) throws {
+        var byte = byte
+        let count = Glibc.send(fd, &byte, 1, CInt(MSG_NOSIGNAL | MSG_OOB))
+        try expect(count, equals: 1, "cannot send urgent data: errno \(errno)")
+    }
+
     /// Receives up to `count` bytes, waiting for the first.
     ///
     /// Empty at the end of file.

@@ -90,7 +90,7 @@ struct ReadinessTests {
         rig.pair.closeFar()
         rig.report {
             $0.isReadable = true
-            $0.isHungUp = true
+            $0.readsToEnd = true
         }
         #expect(rig.target.results == [10])
         #expect(rig.readiness.hasWork)
@@ -133,7 +133,7 @@ struct ReadinessTests {
         rig.pair.sendToNear(1)
         var late = old
         late.isReadable = true
-        late.isHungUp = true
+        late.readsToEnd = true
         rig.readiness.deliver(late) { _, _ in 0 }
         #expect(next.results.isEmpty)
         #expect(!rig.readiness.hasWork)

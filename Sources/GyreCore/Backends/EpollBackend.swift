@@ -138,8 +138,8 @@ package final class EpollBackend: LoopBackend {
             fd: fd(of: event),
             generation: UInt32(truncatingIfNeeded: event.data.u64 >> 32))
         let hangUp = EPOLLRDHUP.rawValue | EPOLLHUP.rawValue | EPOLLERR.rawValue
-        report.isHungUp = event.events & hangUp != 0
-        report.isReadable = event.events & (EPOLLIN.rawValue | hangUp) != 0
+        report.readsToEnd = event.events & (hangUp | EPOLLPRI.rawValue) != 0
+        report.isReadable = event.events & (EPOLLIN.rawValue | EPOLLPRI.rawValue | hangUp) != 0
         report.isWritable =
             event.events & (EPOLLOUT.rawValue | EPOLLHUP.rawValue | EPOLLERR.rawValue) != 0
         return report
@@ -185,7 +185,8 @@ package final class EpollBackend: LoopBackend {
         switch wanted {
         case .none: break
         case .edges(let writes):
-            event.events = EPOLLIN.rawValue | EPOLLRDHUP.rawValue | EPOLLET.rawValue
+            event.events =
+                EPOLLIN.rawValue | EPOLLPRI.rawValue | EPOLLRDHUP.rawValue | EPOLLET.rawValue
             if writes { event.events |= EPOLLOUT.rawValue }
         case .levels(let mask): event.events = mask
         }

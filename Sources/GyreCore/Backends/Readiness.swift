@@ -12,16 +12,18 @@ import Glibc
 ///
 /// Two rules of the kernel shape this. A receive that returns fewer bytes than asked for has
 /// drained the socket, and anything later is a new edge (epoll(7), question 9), so no second call
-/// has to find EAGAIN. But a hang-up reported together with data is not reported again, so after
-/// one the socket is read until the end of file. Per iteration each descriptor gets one receive, or
-/// a bounded number of accepts; what is left goes on in the next iteration, after a poll.
+/// has to find EAGAIN. But a hang-up reported together with data is not reported again, and a
+/// receive ends early at the mark of urgent data (tcp(7)): after a report of either the socket is
+/// read until there is nothing. Per iteration each descriptor gets one receive, or a bounded number
+/// of accepts; what is left goes on in the next iteration, after a poll.
 package final class Readiness {
     package struct Report {
         package let fd: CInt
         package let generation: UInt32
         package var isReadable = false
         package var isWritable = false
-        package var isHungUp = false
+        /// The descriptor was hung up, or has urgent data: a short receive has not drained it.
+        package var readsToEnd = false
 
         package init(fd: CInt, generation: UInt32) {
             self.fd = fd
@@ -36,7 +38,7 @@ package final class Readiness {
         var generation: UInt32 = 0
         var isReadable = false
         var isWritable = false
-        var isHungUp = false
+        var readsToEnd = false
         /// It stands in `pending`.
         var isPending = false
         /// A user watches it; the poller reports levels.
@@ -221,7 +223,7 @@ package final class Readiness {
         guard index < descriptorCount, descriptors[index].generation == report.generation else {
             return
         }
-        if report.isHungUp { descriptors[index].isHungUp = true }
+        if report.readsToEnd { descriptors[index].readsToEnd = true }
         if report.isReadable { descriptors[index].isReadable = true }
         if report.isWritable { descriptors[index].isWritable = true }
         tryDescriptor(report.fd, watch: watch)
@@ -310,7 +312,7 @@ package final class Readiness {
         case .wouldBlock:
             descriptors[index].isReadable = false
         case .finished(let result) where result > 0:
-            if Int(result) < scratch.count, !descriptors[index].isHungUp {
+            if Int(result) < scratch.count, !descriptors[index].readsToEnd {
                 descriptors[index].isReadable = false
             } else {
                 makePending(fd)

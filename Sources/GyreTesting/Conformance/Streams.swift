@@ -30,6 +30,8 @@ enum Streams {
             Behaviour(
                 "writeEOFComesBehindWhatWasWritten", [91], .streams,
                 writeEOFComesBehindWhatWasWritten),
+            Behaviour(
+                "urgentDataHoldsNothingUp", [], .streams, urgentDataHoldsNothingUp),
             Behaviour("aResetIsThatError", [98], .streams, aResetIsThatError),
             Behaviour(
                 "writingToAPeerThatIsGoneIsThatError", [98], .streams,
@@ -46,6 +48,24 @@ enum Streams {
         ] + flowControl + writing
 
     // MARK: Order
+
+    /// The kernel ends a read at the mark of urgent data, which is no part of the stream.
+    static func urgentDataHoldsNothingUp(_ kit: ConformanceKit) throws {
+        let loop = try kit.makeLoop()
+        let recorder = Recorder()
+        let server = try loop.createServer(host: "127.0.0.1", port: 0) { recorder }
+        let peer = try RawPeer(port: server.port)
+        for round in 1...3 {
+            try peer.send([1, 2, 3])
+            try peer.sendUrgent(9)
+            try peer.send([4, 5, 6])
+            while recorder.received.count < 6 * round { try kit.run(loop, .once) }
+        }
+        let all = [[UInt8]](repeating: [1, 2, 3, 4, 5, 6], count: 3).flatMap { $0 }
+        try expect(recorder.received, equals: all)
+        withExtendedLifetime(peer) {}
+        try loop.close()
+    }
 
     static func protocolCallsComeInOrder(_ kit: ConformanceKit) throws {
         let loop = try kit.makeLoop()
