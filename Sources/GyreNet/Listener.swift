@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import CGyre
 import Glibc
 import GyreCore
 
@@ -20,6 +21,9 @@ final class Listener: OperationTarget, LoopResource {
     private var retry: LoopTimer?
     private var strayErrors = 0
     private var isClosed = false
+    /// The socket is non-blocking, which a ring takes for the wish not to wait: it is waited for
+    /// first, and then accepted from directly.
+    private var waitsFirst = false
     /// The file of a Unix socket, to be removed with it.
     private var file: SocketFile?
     var server: LoopServer?
@@ -45,7 +49,8 @@ final class Listener: OperationTarget, LoopResource {
 
     /// Takes over a bound socket of others, and lets it listen unless that is for later.
     ///
-    /// When it throws, the socket stays theirs.
+    /// It becomes non-blocking, on every loop: other processes may accept from it as well, and
+    /// whoever comes too late must not wait there. When this throws, the socket stays theirs.
     init(
         adopting fd: CInt, _ options: LoopServerOptions, _ loop: Loop
     ) throws(LoopError) {
@@ -53,7 +58,7 @@ final class Listener: OperationTarget, LoopResource {
         self.fd = fd
         try Socket.checkStream(fd, "createServer")
         if options.startsServing { try listen(backlog: options.backlog) }
-        try Socket.adopt(fd, flags: loop.backend.socketFlags)
+        try Socket.adopt(fd, flags: CInt(SOCK_NONBLOCK.rawValue))
         loop.claimDescriptor(fd)
         resource = loop.register(self)
     }
@@ -92,26 +97,41 @@ final class Listener: OperationTarget, LoopResource {
     func accept() {
         retry = nil
         guard !isClosed, acceptID == .none else { return }
-        acceptID = loop.submitAccept(on: fd, target: self)
+        acceptID =
+            waitsFirst
+            ? loop.submitReady(.read, on: fd, target: self)
+            : loop.submitAccept(on: fd, target: self)
     }
 
     func operationCompleted(_ completion: Completion) {
         if !completion.more { acceptID = .none }
-        if completion.result >= 0 {
+        if completion.kind == .ready, completion.result >= 0 {
+            acceptWaiting()
+        } else {
+            accepted(completion.result)
+        }
+    }
+
+    /// A descriptor, or the negative number of an error.
+    private func accepted(_ result: CInt) {
+        if result >= 0 {
             pause = nil
             strayErrors = 0
             guard let server, !isClosed else {
-                Glibc.close(completion.result)
+                Glibc.close(result)
                 return
             }
-            return server.accepted(completion.result)
+            return server.accepted(result)
         }
         guard !isClosed else { return closeDescriptor() }
-        switch -completion.result {
-        case EMFILE, ENFILE, ENOBUFS, ENOMEM: backOff(errno: -completion.result)
+        switch -result {
+        case EAGAIN:
+            waitsFirst = true
+            accept()
+        case EMFILE, ENFILE, ENOBUFS, ENOMEM: backOff(errno: -result)
         case EBADF, EINVAL, ENOTSOCK, EOPNOTSUPP:
             loop.handle(
-                thrown: LoopError(errno: -completion.result, operation: "accept"),
+                thrown: LoopError(errno: -result, operation: "accept"),
                 message: "A server cannot accept any more")
         case let number:
             // An error of the one connection that was to be accepted, accept(2); not of ours.
@@ -119,6 +139,19 @@ final class Listener: OperationTarget, LoopResource {
             guard strayErrors < Self.strayErrorsMax else { return backOff(errno: number) }
             loop.callSoonPlainly { [self] in accept() }
         }
+    }
+
+    /// Takes what waits, a bounded number per turn.
+    private func acceptWaiting() {
+        for _ in 0..<64 {
+            guard !isClosed else { return closeDescriptor() }
+            let result = gyre_accept(fd, loop.backend.socketFlags)
+            if result < 0, errno == EINTR { continue }
+            accepted(result < 0 ? -errno : result)
+            // Whatever follows an error was begun there.
+            if result < 0 { return }
+        }
+        loop.callSoonPlainly { [self] in accept() }
     }
 
     /// Nothing can be accepted until somebody else gives something back.
@@ -154,8 +187,8 @@ final class Listener: OperationTarget, LoopResource {
         if acceptID == .none {
             closeDescriptor()
         } else {
-            // Refuses connections from now on; the descriptor goes when the accept has ended.
-            shutdown(fd, CInt(SHUT_RDWR))
+            // The descriptor goes when the accept has ended, soon. No shutdown before: that would
+            // end the socket for everybody who has it, say a process that goes on serving it.
             loop.cancel(acceptID)
         }
     }

@@ -35,7 +35,7 @@ enum Servers {
             Behaviour(
                 "withoutDescriptorsAServerBacksOffAndRecovers", [], .servers, isProcessWide: true,
                 withoutDescriptorsAServerBacksOffAndRecovers),
-        ] + connecting + connectingFar + servingSockets + closingInTraffic
+        ] + connecting + connectingFar + servingSockets + sharedSockets + closingInTraffic
 
     // MARK: Closing
 
