@@ -89,9 +89,8 @@ extension Duration {
             let (quotient, rest) = UInt64(1_000_000_000).dividingFullWidth((high, low))
             return Int64(truncatingIfNeeded: quotient).addingSaturated(rest > 0 ? 1 : 0)
         }
-        let (seconds, rest) = components
-        let (whole, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
-        return overflow ? (seconds < 0 ? .min : .max) : whole.addingSaturated(rest.dividedUp)
+        let (whole, rest) = attoseconds.quotientAndRemainder(dividingBy: 1_000_000_000)
+        return Int64(clamping: rest > 0 ? whole + 1 : whole)
     }
 }
 

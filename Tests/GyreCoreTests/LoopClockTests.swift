@@ -25,6 +25,8 @@ struct LoopClockTests {
             (.seconds(-9_223_372_037), .min),
             (.seconds(Int64.max), .max),
             (.seconds(Int64.min), .min),
+            (.seconds(1e19), .max),
+            (.seconds(-1e19), .min),
         ] as [(Duration, Int64)])
     func rounding(_ duration: Duration, _ nanoseconds: Int64) {
         #expect(duration.nanosecondsRoundedUp == nanoseconds)
