@@ -74,8 +74,10 @@ package final class LoopSignal: LoopWaker {
             semaphore.wait()
             return true
         }
-        let time = DispatchTime(uptimeNanoseconds: UInt64(max(0, deadline)))
         repeat {
+            // A day at a time: Dispatch does not wait at all for some times beyond 146 years.
+            let day = LoopClock.systemNanoseconds().addingSaturated(86_400_000_000_000)
+            let time = DispatchTime(uptimeNanoseconds: UInt64(max(0, min(deadline, day))))
             if semaphore.wait(timeout: time) == .success { return true }
         } while LoopClock.systemNanoseconds() < deadline
         return false

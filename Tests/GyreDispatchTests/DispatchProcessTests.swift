@@ -25,6 +25,15 @@ struct DispatchProcessTests {
         await #expect(processExitsWith: .success) { try Alone.run(Alone.idleLoopsDoNotSpin) }
     }
 
+    @Test(
+        "A timer far away is waited for without processor time",
+        arguments: [1, 100, 150, 200, 280])
+    func farTimersAreWaitedFor(years: Int) async {
+        await #expect(processExitsWith: .success) { [years] in
+            try Alone.run { try Alone.waitFarAway(years: years) }
+        }
+    }
+
     @Test("The writer of a full pipe learns that the reader went away, and nothing spins")
     func aBrokenFullPipeIsReported() async {
         await #expect(processExitsWith: .success) { try Alone.run(Alone.aBrokenFullPipeIsReported) }
@@ -93,6 +102,22 @@ private enum Alone {
             try expect(send(pair.far, "x", 1, CInt(MSG_NOSIGNAL)) == 1, "send")
         }
         try expectIdle(loop)
+        try loop.close()
+    }
+
+    static func waitFarAway(years: Int) throws {
+        let loop = try dispatchKit.makeLoop()
+        loop.callLater(.seconds(years * 365 * 86_400)) {}
+        let handle = loop.handle
+        let thread = try TestThread {
+            usleep(300_000)
+            try handle.callSoonThreadSafe { $0.stop() }
+        }
+        let before = processorTime()
+        try loop.runForever()
+        let taken = processorTime() - before
+        try thread.join()
+        try expect(taken < .milliseconds(60), "waiting took \(taken) of processor time")
         try loop.close()
     }
 
