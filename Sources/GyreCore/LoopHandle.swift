@@ -182,7 +182,9 @@ public final class LoopHandle: Sendable {
 
     /// How many calls came from other threads, and how many of them cost a wake-up.
     var counts: (received: UInt64, wakeUps: UInt64) {
-        (inbox.withCheckedLock { $0.received }, wakeUpsSent.load(ordering: .relaxed))
+        // In this order: each wake-up belongs to a call that was received before.
+        let wakeUps = wakeUpsSent.load(ordering: .acquiring)
+        return (inbox.withCheckedLock { $0.received }, wakeUps)
     }
 }
 
