@@ -186,7 +186,12 @@ extension Loop {
 
     // MARK: Operations
 
+    /// Starts the operation.
+    ///
+    /// On a closed loop it never begins and nobody is told: what still calls then, as its owner is
+    /// let go, is closed next.
     package func submit(_ operation: Operation, target: any OperationTarget) -> OperationID {
+        guard !isClosed else { return .none }
         let id = operations.insert(operation, target: target)
         backend.submit(id)
         return id

@@ -45,6 +45,9 @@ enum Streams {
             Behaviour(
                 "aClosingLoopClosesConnectionsAndCallsNobody", [9], .streams,
                 aClosingLoopClosesConnectionsAndCallsNobody),
+            Behaviour(
+                "whatAClosingLoopLetsGoMayStillCall", [9], .streams,
+                whatAClosingLoopLetsGoMayStillCall),
         ] + flowControl + writing
 
     // MARK: Order
@@ -409,4 +412,44 @@ enum Streams {
         }
         try expect(near == nil && far == nil, "a protocol object of a closed loop is alive")
     }
+
+    /// A protocol object says goodbye to its peers when it is released, as the loop closes.
+    static func whatAClosingLoopLetsGoMayStillCall(_ kit: ConformanceKit) throws {
+        let loop = try kit.makeLoop()
+        let parting = SharedValue(0)
+        let server = try loop.createServer(host: "127.0.0.1", port: 0) {
+            Goodbye { transport in
+                parting.update { $0 += 1 }
+                try? transport.write("bye")
+                transport.pauseReading()
+                transport.resumeReading()
+                transport.close()
+            }
+        }
+        let peers = try (0..<4).map { _ in try RawPeer(port: server.port) }
+        while server.connectionCount < 4 { try kit.run(loop, .once) }
+        func introduce() {
+            let transports = loop.openResources.compactMap { $0 as? LoopTransport }
+            for transport in transports {
+                (transport.currentProtocol as? Goodbye)?.others = transports
+            }
+        }
+        introduce()
+        try loop.close()
+        try expect(parting.value, equals: 4 * 4, "peers that were told")
+        withExtendedLifetime(peers) {}
+    }
+}
+
+private final class Goodbye: LoopStreamProtocol {
+    var others: [LoopTransport] = []
+    private let tell: (LoopTransport) -> Void
+
+    init(_ tell: @escaping (LoopTransport) -> Void) { self.tell = tell }
+
+    deinit {
+        for other in others { tell(other) }
+    }
+
+    func dataReceived(_ data: RawSpan) {}
 }
