@@ -71,7 +71,9 @@ final class SignalWatcher: OperationTarget {
         // In the order of their numbers, as the kernel itself delivers them.
         for signal in handlers.keys.sorted() where gyre_signal_take(signal) {
             guard let handler = handlers[signal] else { continue }
-            loop.enqueue(.callback(handler.body), site: handler.site)
+            // Whose handler it is by then: who removed one must not be called any more.
+            let call = { [weak self] in if let self { try handlers[signal]?.body() } }
+            loop.enqueue(.callback(call), site: handler.site)
         }
     }
 }

@@ -13,6 +13,7 @@ enum Interrupts {
         interrupt("theFirstInterruptCancelsMain", [115], theFirstInterruptCancelsMain),
         interrupt("mainMaySwallowTheInterrupt", [115], mainMaySwallowTheInterrupt),
         interrupt("theSecondInterruptLeavesAtOnce", [115], theSecondInterruptLeavesAtOnce),
+        interrupt("anInterruptAtTheEndIsForTheNextRun", [], anInterruptAtTheEndIsForTheNextRun),
         interrupt("theRunnerLeavesSignalsOfOthersAlone", [], theRunnerLeavesSignalsOfOthersAlone),
         interrupt("tasksArePrintedOnASignal", [], tasksArePrintedOnASignal),
     ]
@@ -121,6 +122,24 @@ enum Interrupts {
         try expect(loop.allTasks.count, equals: 1, "main is there still")
         try kit.close(runner)
         try expect(waits.value, equals: 3, "closing waited for main")
+    }
+
+    /// It arrives when main has ended and the loop is about to stop.
+    static func anInterruptAtTheEndIsForTheNextRun(_ kit: ConformanceKit) throws {
+        let runner = kit.makeRunner()
+        let value = try kit.run(runner) {
+            Loop.running.callSoon { raiseHere(SIGINT) }
+            return 7
+        }
+        try expect(value, equals: 7)
+        try expectError(LoopInterrupt.self) { try kit.run(runner) { try await sleep(.seconds(9)) } }
+        try expect(try kit.run(runner) { 8 }, equals: 8)
+        // And without a next one, for nobody.
+        _ = try kit.run(runner) {
+            Loop.running.callSoon { raiseHere(SIGINT) }
+            return 9
+        }
+        try kit.close(runner)
     }
 
     static func theRunnerLeavesSignalsOfOthersAlone(_ kit: ConformanceKit) throws {

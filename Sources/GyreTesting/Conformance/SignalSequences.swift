@@ -23,18 +23,6 @@ enum SignalSequences {
         return action.__sigaction_handler.sa_handler != nil
     }
 
-    /// Raises `signal` on this thread, where it is handled before this returns.
-    ///
-    /// Sent to the process, it is handled by any thread, at any time later. Threads of Dispatch
-    /// block signals.
-    private static func raiseHere(_ signal: CInt) {
-        var signals = sigset_t()
-        sigemptyset(&signals)
-        sigaddset(&signals, signal)
-        pthread_sigmask(SIG_UNBLOCK, &signals, nil)
-        raise(signal)
-    }
-
     static func signalsAreASequence(_ kit: ConformanceKit) throws {
         let loop = try kit.makeLoop()
         let task = loop.createTask { () async throws -> [CInt] in
@@ -86,4 +74,16 @@ enum SignalSequences {
         try expect(try loop.removeSignalHandler(SIGUSR1), "the later handler stayed")
         try expectError(.uncatchableSignal) { _ = try loop.signals(SIGKILL) }
     }
+}
+
+/// Raises `signal` on this thread, where it is handled before this returns.
+///
+/// Sent to the process, it is handled by any thread, at any time later. Threads of Dispatch
+/// block signals.
+func raiseHere(_ signal: CInt) {
+    var signals = sigset_t()
+    sigemptyset(&signals)
+    sigaddset(&signals, signal)
+    pthread_sigmask(SIG_UNBLOCK, &signals, nil)
+    raise(signal)
 }
