@@ -134,8 +134,10 @@ enum Datagrams {
             next += 1
         }
         near.onDatagram = { _ in try sendNext() }
+        (near.onError, far.onError) = ({ loop.stop() }, { loop.stop() })
         loop.callSoon { try sendNext() }
         try kit.run(loop)
+        if let error = near.errors.first ?? far.errors.first { throw error }
         try expect(near.received.map(\.bytes.count), equals: sizes)
         for (index, datagram) in near.received.enumerated() {
             try expectPattern(datagram.bytes, count: sizes[index], seed: index)

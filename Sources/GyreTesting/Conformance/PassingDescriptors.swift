@@ -125,7 +125,12 @@ extension UnixSockets {
             close(fd)
             try transport.write(Array(bytes[position + 1..<end]))
         }
+        pair.near.onLost = { pair.loop.stop() }
+        pair.far.onLost = { pair.loop.stop() }
         try kit.run(pair.loop)
+        pair.near.onLost = {}
+        pair.far.onLost = {}
+        if let error = pair.near.error ?? pair.far.error { throw error }
         try expectPattern(pair.far.received, count: count)
         try expect(texts, equals: positions.indices.map { "\($0)" })
     }
