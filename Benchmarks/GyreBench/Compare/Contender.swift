@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Glibc
 import Gyre
 
 /// A server that takes part.
@@ -21,23 +20,21 @@ struct Contender: Equatable {
     /// What it can do.
     var workloads: Set<Workload> = [.tcp, .accept]
 
-    /// `pipes` are the descriptors that it inherits.
+    /// `path` is where it serves a Unix socket, and `pipes` are the descriptors that it inherits.
     func command(
-        congestion: String?, for workload: Workload = .tcp, pipes: [PipePair] = []
+        congestion: String?, for workload: Workload = .tcp, path: String = "",
+        pipes: [PipePair] = []
     ) -> [String] {
         let address = ["--host", "127.0.0.1", "--port", "0"]
         switch workload {
         case .tcp, .accept:
             return command + address + (congestion.map { ["--congestion", $0] } ?? [])
         case .udp: return command + address + ["--udp"]
-        case .unix: return command + ["--unix", Contender.socketPath]
+        case .unix: return command + ["--unix", path]
         case .pipe: return command + ["--pipes", pipes.text]
         case .spawn: return command + ["--pipes", pipes.text, "--spawn", Workload.program]
         }
     }
-
-    /// Where servers at Unix sockets listen, one at a time.
-    static let socketPath = "/tmp/gyre-bench-\(getpid()).sock"
 }
 
 /// A server that was asked for and cannot take part.

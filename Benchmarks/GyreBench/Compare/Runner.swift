@@ -54,6 +54,7 @@ struct Runner {
     let congestion: String?
     let cpus: (server: Int, load: Int)
     var accounting = InterruptAccounting()
+    private(set) var runsCount = 0
 
     /// How long a server may take until it listens, and to end.
     ///
@@ -67,19 +68,26 @@ struct Runner {
         _ contender: Contender, _ step: Plan.Step, seconds: Double, warmup: Double
     ) throws -> RunResult {
         let workload = step.cell.workload
+        // The kernel lets go of a ring, and of the socket that it listens at, after its process: a
+        // path of its own for each server.
+        runsCount += 1
+        let path = "/tmp/gyre-bench-\(getpid())-\(runsCount).sock"
+        defer { if workload == .unix { unlink(path) } }
         let pipes = try PipePairs(count: workload.usesPipes ? step.cell.connections : 0)
         let server = try ChildProcess(
-            contender.command(congestion: congestion, for: workload, pipes: pipes.server),
+            contender.command(
+                congestion: congestion, for: workload, path: path, pipes: pipes.server),
             cpu: cpus.server, inherited: pipes.server.descriptors)
         pipes.closeServer()
-        let port = try awaitPort(server, workload)
+        let port = try awaitPort(server, workload, path)
         let before = (
             machine: MachineTime.now, time: System.monotonicSeconds,
             server: server.cpuSeconds + server.childrenCPUSeconds, delay: server.runDelaySeconds,
             own: bench_process_cpu(getpid())
         )
         let load = try ChildProcess(
-            loadCommand(step.cell, server: server, port: port, pipes.load, seconds, warmup),
+            loadCommand(
+                step.cell, server: server, port: port, path, pipes.load, seconds, warmup),
             cpu: cpus.load, inherited: pipes.load.descriptors)
         load.awaitEnd()
         let elapsed = System.monotonicSeconds - before.time
@@ -110,15 +118,15 @@ struct Runner {
     }
 
     private func loadCommand(
-        _ cell: Cell, server: ChildProcess, port: Int, _ pipes: [PipePair], _ seconds: Double,
-        _ warmup: Double
+        _ cell: Cell, server: ChildProcess, port: Int, _ path: String, _ pipes: [PipePair],
+        _ seconds: Double, _ warmup: Double
     ) -> [String] {
         let target =
             switch cell.workload {
             case .tcp: ["--port", "\(port)"]
             case .accept: ["--port", "\(port)", "--accept"]
             case .udp: ["--port", "\(port)", "--udp"]
-            case .unix: ["--unix", Contender.socketPath]
+            case .unix: ["--unix", path]
             case .pipe, .spawn: ["--pipes", pipes.text]
             }
         var command =
@@ -133,12 +141,14 @@ struct Runner {
     }
 
     /// Reads `listening on HOST:PORT`, or `listening on` a path or pipes, which have no port.
-    private func awaitPort(_ server: ChildProcess, _ workload: Workload) throws -> Int {
+    private func awaitPort(
+        _ server: ChildProcess, _ workload: Workload, _ path: String
+    ) throws -> Int {
         guard let line = try server.readLine(timeout: Runner.patience) else {
             let status = server.collect().status
             throw BenchError("ended with status \(status) before it listened\(server.reason)")
         }
-        if workload == .unix, line == "listening on \(Contender.socketPath)" { return 0 }
+        if workload == .unix, line == "listening on \(path)" { return 0 }
         if workload.usesPipes, line == "listening on pipes" { return 0 }
         guard line.hasPrefix("listening on "), let end = line.split(separator: ":").last,
             let port = Int(end)
