@@ -38,6 +38,15 @@ import Testing
         try run(contender, cell)
     }
 
+    @Test(arguments: [Workload.tcp, .udp], ["callback", "async"])
+    func theHostMayBeAName(workload: Workload, api: String) throws {
+        let program = "\(System.executableFolder)/gyre-bench"
+        let contender = Contender(
+            name: "gyre", family: .gyre,
+            command: [program, "serve", "echo", "--api", api, "--host", "localhost"])
+        try run(contender, Cell(workload: workload, messageBytes: 100, connections: 2))
+    }
+
     @Test(arguments: cells)
     func aServerInCServesIt(cell: Cell) throws {
         let program = "\(System.executableFolder)/gyre-peer-raw-epoll"

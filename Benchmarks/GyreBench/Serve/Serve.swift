@@ -39,8 +39,8 @@ struct ServeEcho: ParsableCommand {
         commandName: "echo",
         abstract: "Serves connections, datagrams or pipes, and sends back what comes.",
         discussion: """
-            Prints "listening on HOST:PORT", "listening on PATH" or "listening on pipes" when it \
-            serves. Ends with status 0 on SIGINT and SIGTERM.
+            Prints "listening on HOST:PORT" for each address, "listening on PATH" or "listening on \
+            pipes" when it serves. Ends with status 0 on SIGINT and SIGTERM.
             """
     )
 
@@ -48,7 +48,7 @@ struct ServeEcho: ParsableCommand {
         help: "The loop to run on. (default: GYRE_LOOP, else automatic)",
         transform: { try LoopPolicy(named: $0) })
     var policy: LoopPolicy?
-    @Option(help: "The numeric address to listen at.")
+    @Option(help: "The host to listen at, a name or a number; all its addresses.")
     var host = "127.0.0.1"
     @Option(help: "The port to listen at; 0 picks a free one.")
     var port = 0
@@ -110,7 +110,7 @@ struct ServeEcho: ParsableCommand {
         }
         if udp {
             let transport = try loop.createDatagramEndpoint(
-                local: LoopAddress(host: host, port: port), options: .echo
+                local: addresses(on: loop).first, options: .echo
             ) { DatagramEcho() }
             try announce(transport.localAddress)
             return try loop.runForever()
@@ -119,9 +119,11 @@ struct ServeEcho: ParsableCommand {
             if let unix {
                 try loop.createUnixServer(path: unix, options: .echo) { Echo() }
             } else {
-                try loop.serveEcho(host: host, port: port, congestion: congestion)
+                try loop.createServer(
+                    addresses: addresses(on: loop), options: .echo(congestion)
+                ) { Echo() }
             }
-        try announce(server.addresses.first)
+        try announce(server)
         try loop.runForever()
         server.close()
     }
@@ -131,7 +133,7 @@ struct ServeEcho: ParsableCommand {
         do {
             try loop.runUntilComplete { [self] in
                 let whenServing: (LoopServer) async throws -> Void = { server in
-                    try announce(server.addresses.first)
+                    try announce(server)
                     try await stop.value
                 }
                 if let unix {
@@ -147,9 +149,9 @@ struct ServeEcho: ParsableCommand {
     }
 
     private func serveDatagramsWithTasks(on loop: Loop) throws {
+        let local = try addresses(on: loop).first
         let stop = try interrupt(on: loop)
         try loop.runUntilComplete { [self] in
-            let local = try LoopAddress(host: host, port: port)
             let endpoint = try Loop.running.openDatagramEndpoint(local: local, options: .echo)
             let echoing = Loop.running.createTask { try await echo(endpoint) }
             try announce(endpoint.localAddress)
@@ -186,7 +188,7 @@ struct ServeEcho: ParsableCommand {
                     try await Loop.running.startServer(
                         host: host, port: port, options: .echo(congestion), handler: echo)
                 }
-            try announce(server.addresses.first)
+            try announce(server)
             do { try await stop.value } catch is CancellationError {}
             server.close()
             server.abortClients()
@@ -201,6 +203,19 @@ struct ServeEcho: ParsableCommand {
             try loop.addSignalHandler(signal) { stop.cancel() }
         }
         return stop
+    }
+
+    private func addresses(on loop: Loop) throws -> [LoopAddress] {
+        try loop.runUntilComplete { [host, port] in
+            let hints = LoopAddressInfo.Hints(kind: .stream, flags: .passive)
+            return try await Loop.running.getAddressInfo(host: host, port: port, hints: hints)
+                .map(\.address)
+        }
+    }
+
+    private func announce(_ server: LoopServer) throws {
+        try announce(server.addresses.first)
+        for address in server.addresses.dropFirst() { try announce(address) }
     }
 
     private func announce(_ address: LoopAddress?) throws {
