@@ -29,6 +29,8 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
     @exclusivity(unchecked) private var isAtEnd = false
     /// The rest of a line that was too long is dropped when it comes.
     @exclusivity(unchecked) private var dropsLine = false
+    /// What came with the bytes, where the connection passes descriptors.
+    @exclusivity(unchecked) private var passed: StreamDescriptors?
 
     /// The peer is slow: who writes waits.
     @exclusivity(unchecked) private(set) var isWritingPaused = false
@@ -53,10 +55,12 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
 
     func connectionMade(_ transport: LoopTransport) {
         self.transport = transport
+        if transport.kind == .passing { passed = StreamDescriptors() }
         whenMade.take()?(self)
     }
 
     func dataReceived(_ data: RawSpan) {
+        if let passed, !notePassed(in: passed, with: data.byteCount) { return }
         // SAFETY: the pointer is used inside this call only: what is lent is taken back, and a
         // chunk of it detached, before it ends.
         data.withUnsafeBytes { bytes in
@@ -70,8 +74,26 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
             }
         }
         // Not while a task waits for more than that.
-        if buffer.count - limit > limit, !reading.isWaiting { pauseReading() }
+        if buffer.count - limit > limit || areDescriptorsUnread, !reading.isWaiting {
+            pauseReading()
+        }
     }
+
+    /// Notes the descriptors that came with the next `count` bytes.
+    ///
+    /// False when they are too many, which ends the connection.
+    @inline(never)
+    private func notePassed(in passed: StreamDescriptors, with count: Int) -> Bool {
+        passed.arrived(count, with: transport?.takePassed())
+        guard passed.isFull else { return true }
+        self.passed = nil
+        transport?.failPassing("nobody takes those that were passed")
+        return false
+    }
+
+    /// Whether descriptors came with bytes that wait: those behind them have to wait, too, so that
+    /// they do not become too many.
+    private var areDescriptorsUnread: Bool { passed?.areUnread(arrivedCount) ?? false }
 
     /// The loop's memory ends with the call: what is left of it needs memory of its own.
     private func takeBack(_ bytes: UnsafeRawBufferPointer) {
@@ -193,7 +215,7 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
     }
 
     private func resumeIfRead() {
-        if isReadingPaused, buffer.count <= limit { resumeReading() }
+        if isReadingPaused, buffer.count <= limit, !areDescriptorsUnread { resumeReading() }
     }
 
     /// Whether nothing comes behind what is there.
@@ -214,6 +236,9 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
         if isReadingPaused { resumeReading() }
         try reading.begin()
     }
+
+    /// The descriptors that came with what was read.
+    func takeDescriptors() -> [Int32] { passed?.take(unread: arrivedCount) ?? [] }
 
     // MARK: Tasks write
 

@@ -9,7 +9,7 @@ public import GyreCore
 
 extension LoopTransport {
     /// How many descriptors may wait to be taken.
-    private static var untakenMax: Int { Int(GYRE_PASSED_MAX) }
+    static var passedMax: Int { Int(GYRE_PASSED_MAX) }
 
     /// Sends `bytes` behind what was written before, and descriptors with the first of them.
     ///
@@ -26,7 +26,7 @@ extension LoopTransport {
                 .notSupported, operation: "write",
                 detail: "the connection was not made to pass descriptors")
         }
-        guard !bytes.isEmpty, descriptors.count <= Int(GYRE_PASSED_MAX) else {
+        guard !bytes.isEmpty, descriptors.count <= Self.passedMax else {
             throw LoopError(
                 .invalidArgument, operation: "write",
                 detail: "at most \(GYRE_PASSED_MAX) descriptors go with at least one byte")
@@ -73,13 +73,11 @@ extension LoopTransport {
             return attempt
         }
         if count > 0 { self.passed = passed }
-        guard !isTruncated, passed.numbers.count <= Self.untakenMax else {
-            return fail(
-                LoopError(
-                    .noDescriptors, operation: "receive",
-                    detail: isTruncated
-                        ? "none is free for those that were passed"
-                        : "nobody takes those that were passed"))
+        guard !isTruncated, passed.numbers.count <= Self.passedMax else {
+            return failPassing(
+                isTruncated
+                    ? "none is free for those that were passed"
+                    : "nobody takes those that were passed")
         }
         switch attempt {
         case .wouldBlock: return
@@ -93,6 +91,17 @@ extension LoopTransport {
         }
     }
 
+    func failPassing(_ detail: String) {
+        fail(LoopError(.noDescriptors, operation: "receive", detail: detail))
+    }
+
+    /// Those that arrived since the last call, if any; they are closed with the object.
+    func takePassed() -> PassedDescriptors? {
+        guard let passed, !passed.numbers.isEmpty else { return nil }
+        self.passed = nil
+        return passed
+    }
+
     // SAFETY: the bytes are lent for the call.
     /// Sends bytes of the queue, with the descriptors that go with the first of them, or others.
     func attemptSendPassing(_ bytes: UnsafeRawBufferPointer) -> Attempt {
@@ -104,24 +113,5 @@ extension LoopTransport {
             gyre_send_passing(
                 fd, start, bytes.count, descriptors.numbers, CInt(descriptors.numbers.count))
         }
-    }
-}
-
-extension LoopConnection {
-    /// Sends `bytes` behind what was written before, and descriptors with the first of them.
-    ///
-    /// As ``write(_:)-([UInt8])``, and ``LoopTransport/write(_:passing:)``.
-    ///
-    /// - Important: In tasks of the connection's loop only.
-    public func write(_ bytes: [UInt8], passing descriptors: [Int32]) async throws {
-        try core.open().write(bytes, passing: descriptors)
-        if core.isWritingPaused { try await core.drain() }
-    }
-
-    /// The descriptors that arrived since the last call, see ``LoopTransport/takeDescriptors()``.
-    ///
-    /// Those of the bytes that ``read()`` returned are among them. Empty off the loop's thread.
-    public func takeDescriptors() -> [Int32] {
-        handle.isOnLoop ? core.look { $0.takeDescriptors() } ?? [] : []
     }
 }

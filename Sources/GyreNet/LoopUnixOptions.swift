@@ -9,8 +9,8 @@ public struct LoopUnixServerOptions: Sendable {
     public var backlog = 1024
     /// Removes the socket file when the server is closed, unless another is there by then.
     public var removesFile = true
-    /// Connections pass descriptors, see ``LoopTransport/takeDescriptors()`` and
-    /// ``LoopTransport/write(_:passing:)``.
+    /// Connections pass descriptors, see ``LoopStreamReader/takeDescriptors()``,
+    /// ``LoopTransport/takeDescriptors()`` and ``LoopTransport/write(_:passing:)``.
     ///
     /// Without, those that a peer passes are closed. Bytes cost somewhat more with it.
     public var passesDescriptors = false

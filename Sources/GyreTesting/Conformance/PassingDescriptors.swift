@@ -83,7 +83,7 @@ extension UnixSockets {
     }
 
     /// The reading end of a pipe that holds `text`.
-    private static func pipe(holding text: String) throws -> CInt {
+    static func pipe(holding text: String) throws -> CInt {
         var ends: [CInt] = [-1, -1]
         try expect(Glibc.pipe(&ends), equals: 0, "pipe")
         try expect(write(ends[1], text, text.utf8.count), equals: text.utf8.count)
@@ -92,7 +92,7 @@ extension UnixSockets {
     }
 
     /// Reads what a pipe holds, and closes it.
-    private static func contents(of fd: CInt) throws -> String {
+    static func contents(of fd: CInt) throws -> String {
         var bytes = [UInt8](repeating: 0, count: 100)
         let count = read(fd, &bytes, bytes.count)
         try expect(fcntl(fd, F_GETFD) & FD_CLOEXEC != 0, "inherited by children")

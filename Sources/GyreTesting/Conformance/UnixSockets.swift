@@ -38,7 +38,7 @@ enum UnixSockets {
                 "anAsyncUnixServerEchoesEveryByte", [], .unixSockets,
                 anAsyncUnixServerEchoesEveryByte),
             Behaviour("streamsGoOverUnixSockets", [], .unixSockets, streamsGoOverUnixSockets),
-        ] + passing
+        ] + passing + passingStreams
 
     /// A connection over `path` from and to the same loop; what near sends, far gets, and back.
     private static func exchange(
