@@ -11,6 +11,10 @@
 //                                                     operations (a million) for every seed
 //     gyre-conformance [--policy POLICY] --replay SEED
 //                                                     runs one round of that again
+//     gyre-conformance [--policy POLICY] --traffic SEED ... [--operations COUNT]
+//                                                     cancels clients of connections, streams,
+//                                                     datagrams and processes at random points,
+//                                                     which send COUNT bytes (a million) each
 //
 //     gyre-conformance [--policy POLICY] --soak SECONDS [--connections COUNT] [--seed SEED]
 //                                                     keeps COUNT connections (ten thousand) open
@@ -32,6 +36,7 @@ struct Arguments {
     var listsNames = false
     /// The seeds of random cancellation, and the round to run again.
     var fuzzSeeds: [UInt64] = []
+    var trafficSeeds: [UInt64] = []
     var operations = 1_000_000
     var replay: UInt64?
     /// How long connections come and go at random, and how many at once.
@@ -49,11 +54,8 @@ struct Arguments {
             case "--default": try LoopPolicy.setDefault(LoopPolicy(named: rest.popFirst() ?? ""))
             case "--selection": showsSelection = true
             case "--list": listsNames = true
-            case "--fuzz":
-                while let seed = rest.first.flatMap({ UInt64($0) }) {
-                    fuzzSeeds.append(seed)
-                    rest.removeFirst()
-                }
+            case "--fuzz": fuzzSeeds += Self.seeds(in: &rest)
+            case "--traffic": trafficSeeds += Self.seeds(in: &rest)
             case "--operations": operations = rest.popFirst().flatMap { Int($0) } ?? operations
             case "--replay": replay = rest.popFirst().flatMap { UInt64($0) }
             case "--soak": soakSeconds = rest.popFirst().flatMap { Int($0) }
@@ -64,6 +66,12 @@ struct Arguments {
             default: names.insert(argument)
             }
         }
+    }
+
+    private static func seeds(in rest: inout ArraySlice<String>) -> [UInt64] {
+        let seeds = rest.prefix { UInt64($0) != nil }
+        rest = rest.dropFirst(seeds.count)
+        return seeds.compactMap { UInt64($0) }
     }
 }
 
@@ -103,6 +111,20 @@ func fuzz(_ arguments: Arguments) throws {
                 kit, seed: seed, operations: arguments.operations)
         }
         if let outcome { print("seed \(seed): \(outcome), \(time)") }
+    }
+}
+
+/// Cancels what reads and writes at random points, and throws when something was lost.
+func runTraffic(_ arguments: Arguments) throws {
+    let kit = try makeKit(arguments.policy)
+    for seed in arguments.trafficSeeds {
+        for traffic in FuzzTraffic.allCases {
+            let (operations, cancellations) = try traffic.run(
+                kit, seed: seed, clientCount: 16, byteCount: arguments.operations)
+            print(
+                "seed \(seed), \(traffic): \(operations) operations, "
+                    + "\(cancellations) ended by cancellation")
+        }
     }
 }
 
@@ -157,6 +179,10 @@ func main() throws -> CInt {
     }
     if arguments.replay != nil || !arguments.fuzzSeeds.isEmpty {
         try fuzz(arguments)
+        return EXIT_SUCCESS
+    }
+    if !arguments.trafficSeeds.isEmpty {
+        try runTraffic(arguments)
         return EXIT_SUCCESS
     }
     if let seconds = arguments.soakSeconds {

@@ -2,7 +2,8 @@
 
 /// Cancellation at random points.
 ///
-/// The short form, for every run of the suite; `gyre-conformance --fuzz` is the long one.
+/// The short form, for every run of the suite; `gyre-conformance --fuzz` is the long one, with
+/// `--traffic` for what goes through the kernel.
 enum RandomCancellation {
     static let behaviours: [Behaviour] = [
         Behaviour(
@@ -11,6 +12,15 @@ enum RandomCancellation {
         Behaviour(
             "randomCancellationLosesNoByte", [], .streams, isProcessWide: true,
             randomCancellationLosesNoByte),
+        Behaviour(
+            "randomCancellationLosesNoByteOfStreams", [], .streams, isProcessWide: true,
+            randomCancellationLosesNoByteOfStreams),
+        Behaviour(
+            "randomCancellationLosesNoDatagram", [], .datagrams, isProcessWide: true,
+            randomCancellationLosesNoDatagram),
+        Behaviour(
+            "randomCancellationLosesNoProcess", [], .processes, isProcessWide: true,
+            randomCancellationLosesNoProcess),
         Behaviour("aRandomRoundCanBeReplayed", [], .tasks, aRandomRoundCanBeReplayed),
     ]
 
@@ -19,10 +29,29 @@ enum RandomCancellation {
         try expect(outcome.cancellations > 500, "most of it was not cancelled: \(outcome)")
     }
 
+    private static func run(
+        _ traffic: FuzzTraffic, _ kit: ConformanceKit, clientCount: Int, byteCount: Int,
+        cancelling leastCount: Int
+    ) throws {
+        let counts = try traffic.run(
+            kit, seed: 1, clientCount: clientCount, byteCount: byteCount)
+        try expect(counts.cancellations >= leastCount, "hardly anything was cancelled: \(counts)")
+    }
+
     static func randomCancellationLosesNoByte(_ kit: ConformanceKit) throws {
-        let counts = try FuzzConnections.run(
-            kit, seed: 1, clientCount: 8, byteCount: 200_000)
-        try expect(counts.cancellations > 20, "hardly anything was cancelled: \(counts)")
+        try run(.connections, kit, clientCount: 8, byteCount: 200_000, cancelling: 20)
+    }
+
+    static func randomCancellationLosesNoByteOfStreams(_ kit: ConformanceKit) throws {
+        try run(.streams, kit, clientCount: 16, byteCount: 100_000, cancelling: 10)
+    }
+
+    static func randomCancellationLosesNoDatagram(_ kit: ConformanceKit) throws {
+        try run(.datagrams, kit, clientCount: 8, byteCount: 200_000, cancelling: 20)
+    }
+
+    static func randomCancellationLosesNoProcess(_ kit: ConformanceKit) throws {
+        try run(.processes, kit, clientCount: 8, byteCount: 100_000, cancelling: 4)
     }
 
     static func aRandomRoundCanBeReplayed(_ kit: ConformanceKit) throws {

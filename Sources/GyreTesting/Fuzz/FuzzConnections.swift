@@ -4,49 +4,13 @@ import GyreCore
 import GyreNet
 import GyreTasks
 
-/// Cancels tasks at random points of their connections, and checks that no byte and no descriptor
-/// is lost.
-///
-/// Clients send bytes to a server that sends them back. A cancelled connect is begun again, a
-/// cancelled read or write is followed by the next: every byte must come back once, in order. When
-/// the kernel answers is its affair, so the seed gives the same work, and not the same order.
+/// The clients and the server of ``FuzzTraffic/connections``.
 enum FuzzConnections {
-    /// Runs `clientCount` clients with `byteCount` bytes each.
-    ///
-    /// Returns how often they connected, read and wrote, and how many of these were cancelled.
-    static func run(
-        _ kit: ConformanceKit, seed: UInt64, clientCount: Int, byteCount: Int
-    ) throws -> (operations: Int, cancellations: Int) {
-        let loop = try kit.makeLoop()
-        let before = OpenDescriptors()
-        let counts = SharedValue((operations: 0, cancellations: 0))
-        let task = loop.createTask {
-            try await withServer(host: "127.0.0.1", port: 0, handler: echo) { server in
-                let port = server.addresses.first?.port ?? 0
-                var random = SeededRandom(seed: seed)
-                let clients = (0..<clientCount).map { _ in
-                    let generator = random.fork()
-                    // Begun at once: a task that is cancelled before never begins.
-                    return Loop.running.createTask(eager: true) {
-                        try await client(Int(port), byteCount, generator, counts)
-                    }
-                }
-                while clients.contains(where: { !$0.isDone }) {
-                    clients[random.next(below: clients.count)].cancel()
-                    let pause = random.next(below: 3)
-                    try await sleep(pause == 0 ? .zero : .microseconds(pause * 50))
-                }
-                for client in clients { try await client.value }
-            }
+    static func run(_ crowd: FuzzCrowd) async throws {
+        try await withServer(host: "127.0.0.1", port: 0, handler: echo) { server in
+            let port = try server.port
+            try await crowd.run { _, generator in try await client(port, generator, crowd) }
         }
-        try kit.complete(task, on: loop)
-        try kit.drain(loop)
-        try expect(loop.allTasks.count, equals: 0, "tasks")
-        // The pipes of the watchdog are its thread's, and end with that.
-        let sockets = OpenDescriptors().opened(since: before).filter { $0.contains("socket:") }
-        try expect(sockets, equals: [], "sockets")
-        try loop.close()
-        return counts.value
     }
 
     @Sendable
@@ -60,48 +24,38 @@ enum FuzzConnections {
 
     /// Connects, as often as it takes, and gets everything back that it sends.
     private static func client(
-        _ port: Int, _ byteCount: Int, _ generator: SeededRandom,
-        _ counts: SharedValue<(operations: Int, cancellations: Int)>
+        _ port: Int, _ generator: SeededRandom, _ crowd: FuzzCrowd
     ) async throws {
         var random = generator
         var isConnected = false
         while !isConnected {
-            counts.update { $0.operations += 1 }
-            do {
+            _ = try await crowd.attempt {
                 try await withConnection(to: "127.0.0.1", port: port) { connection in
                     isConnected = true
-                    try await talk(connection, byteCount, &random, counts)
+                    try await talk(connection, &random, crowd)
                 }
-            } catch is CancellationError {
-                counts.update { $0.cancellations += 1 }
             }
         }
     }
 
     private static func talk(
-        _ connection: LoopConnection, _ byteCount: Int, _ random: inout SeededRandom,
-        _ counts: SharedValue<(operations: Int, cancellations: Int)>
+        _ connection: LoopConnection, _ random: inout SeededRandom, _ crowd: FuzzCrowd
     ) async throws {
         var (sent, received) = (0, 0)
-        while received < byteCount {
-            counts.update { $0.operations += 1 }
-            let mayWrite = sent < byteCount && sent - received < 64 << 10
-            do {
-                if mayWrite, sent == received || random.next(below: 2) == 0 {
-                    let count = min(1 + random.next(below: 4096), byteCount - sent)
-                    let first = sent
-                    // Cancelling takes back nothing.
-                    sent += count
-                    try await connection.write(pattern(count, seed: first))
-                } else {
-                    guard let chunk = try await connection.read() else {
-                        throw ConformanceFailure("\(sent - received) bytes are missing")
-                    }
-                    try expectPattern(Array(chunk), count: chunk.count, seed: received)
-                    received += chunk.count
+        while received < crowd.byteCount {
+            let mayWrite = sent < crowd.byteCount && sent - received < 64 << 10
+            if mayWrite, sent == received || random.next(below: 2) == 0 {
+                let count = min(1 + random.next(below: 4096), crowd.byteCount - sent)
+                let bytes = pattern(count, seed: sent)
+                // Cancelling takes back nothing.
+                sent += count
+                _ = try await crowd.attempt { try await connection.write(bytes) }
+            } else if let chunk = try await crowd.attempt({ try await connection.read() }) {
+                guard let chunk else {
+                    throw ConformanceFailure("\(sent - received) bytes are missing")
                 }
-            } catch is CancellationError {
-                counts.update { $0.cancellations += 1 }
+                try expectPattern(Array(chunk), count: chunk.count, seed: received)
+                received += chunk.count
             }
         }
         try expect(received, equals: sent, "what came back")
