@@ -28,10 +28,17 @@ extension Loop {
         guard !isClosed else { throw LoopError(.closed, operation: "createDatagramEndpoint") }
         let socket = try DatagramSocket(
             local: local, remote: remote, options: options, flags: backend.socketFlags)
+        return endpoint(
+            socket, remote: remote, file: options.removesFile ? socket.file : nil, makeProtocol())
+    }
+
+    func endpoint(
+        _ socket: DatagramSocket, remote: LoopAddress?, file: SocketFile?,
+        _ proto: any LoopDatagramProtocol
+    ) -> LoopDatagramTransport {
         let transport = LoopDatagramTransport(
-            fd: socket.fd, loop: self, proto: makeProtocol(), family: socket.family,
-            remote: remote, file: options.removesFile ? socket.file : nil,
-            keepsErrors: socket.keepsErrors)
+            fd: socket.fd, loop: self, proto: proto, family: socket.family, remote: remote,
+            file: file, keepsErrors: socket.keepsErrors)
         transport.begin()
         return transport
     }
@@ -95,7 +102,7 @@ extension LoopError {
 }
 
 /// A datagram socket that is ready for use.
-private struct DatagramSocket {
+struct DatagramSocket {
     let fd: CInt
     let family: CInt
     var file: SocketFile?
@@ -128,24 +135,48 @@ private struct DatagramSocket {
         }
     }
 
+    /// Takes over a socket of others.
+    ///
+    /// When it throws, the socket stays theirs.
+    init(
+        adopting fd: CInt, options: LoopDatagramOptions, flags: CInt
+    ) throws(LoopError) {
+        let operation = "createDatagramEndpoint"
+        guard try Socket.option(SO_TYPE, of: fd, operation) == CInt(SOCK_DGRAM.rawValue) else {
+            throw LoopError(
+                .invalidArgument, operation: operation,
+                detail: "descriptor \(fd) is no socket for datagrams")
+        }
+        self.fd = fd
+        family = try Socket.option(SO_DOMAIN, of: fd, operation)
+        try prepareAny(options, isConnected: Socket.peerAddress(of: fd) != nil)
+        try Socket.adopt(fd, flags: flags)
+    }
+
     private mutating func prepare(
         _ options: LoopDatagramOptions, isConnected: Bool
     ) throws(LoopError) {
         if options.reusePort {
             try Socket.set(SOL_SOCKET, SO_REUSEPORT, 1, on: fd, "SO_REUSEPORT")
         }
+        // Otherwise an IPv6 socket takes the IPv4 port too, and binding both addresses fails.
+        if family == AF_INET6 {
+            try Socket.set(CInt(IPPROTO_IPV6), IPV6_V6ONLY, 1, on: fd, "IPV6_V6ONLY")
+        }
+        try prepareAny(options, isConnected: isConnected)
+    }
+
+    /// What can be set on a bound socket, too.
+    private mutating func prepareAny(
+        _ options: LoopDatagramOptions, isConnected: Bool
+    ) throws(LoopError) {
         if options.allowsBroadcast {
             try Socket.set(SOL_SOCKET, SO_BROADCAST, 1, on: fd, "SO_BROADCAST")
         }
         if let size = options.receiveBufferSize {
             try Socket.set(SOL_SOCKET, SO_RCVBUF, CInt(clamping: size), on: fd, "SO_RCVBUF")
         }
-        guard family != AF_UNIX else { return }
-        // Otherwise an IPv6 socket takes the IPv4 port too, and binding both addresses fails.
-        if family == AF_INET6 {
-            try Socket.set(CInt(IPPROTO_IPV6), IPV6_V6ONLY, 1, on: fd, "IPV6_V6ONLY")
-        }
-        guard isConnected || options.reportsErrors else { return }
+        guard family != AF_UNIX, isConnected || options.reportsErrors else { return }
         keepsErrors = gyre_datagrams_keep_errors(fd, family) == 0
     }
 

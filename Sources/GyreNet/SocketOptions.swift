@@ -84,16 +84,23 @@ enum Socket {
 
     /// Throws unless `fd` is a socket for connections.
     static func checkStream(_ fd: CInt, _ operation: String) throws(LoopError) {
-        var kind: CInt = 0
-        var length = socklen_t(MemoryLayout<CInt>.size)
-        guard getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &length) == 0 else {
-            throw LoopError(errno: errno, operation: "getsockopt", detail: "descriptor \(fd)")
-        }
-        guard kind == CInt(SOCK_STREAM.rawValue) else {
+        guard try option(SO_TYPE, of: fd, operation) == CInt(SOCK_STREAM.rawValue) else {
             throw LoopError(
                 .invalidArgument, operation: operation,
                 detail: "descriptor \(fd) is no socket for connections")
         }
+    }
+
+    /// What a socket says of itself.
+    static func option(
+        _ name: CInt, of fd: CInt, _ operation: String
+    ) throws(LoopError) -> CInt {
+        var value: CInt = 0
+        var length = socklen_t(MemoryLayout<CInt>.size)
+        guard getsockopt(fd, SOL_SOCKET, name, &value, &length) == 0 else {
+            throw LoopError(errno: errno, operation: operation, detail: "descriptor \(fd)")
+        }
+        return value
     }
 
     /// Prepares a socket of others for the loop, which wants `flags`.

@@ -139,6 +139,7 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         Names.behaviours,
         UnixSockets.behaviours,
         Datagrams.behaviours,
+        Datagrams.sockets,
         Pipes.behaviours,
         LowLevelSockets.behaviours,
         SendingFiles.behaviours,
