@@ -24,8 +24,14 @@ extension LoopTransport {
     ///   ``LoopError/Code/notSupported`` at the reading end of a pipe.
     ///   ``LoopError/Code/inUse`` while a file is sent.
     public func write(_ bytes: RawSpan) throws(LoopError) {
+        try bytes.withUnsafeBytes { bytes throws(LoopError) in try writeLent(bytes) }
+    }
+
+    // SAFETY: as for `write` below.
+    @inline(__always)
+    func writeLent(_ bytes: UnsafeRawBufferPointer) throws(LoopError) {
         guard try mayWrite() else { return }
-        bytes.withUnsafeBytes { write($0) }
+        write(bytes)
     }
 
     /// Sends `bytes`, as ``write(_:)-(RawSpan)``.
@@ -133,11 +139,20 @@ extension LoopTransport {
     /// How many bytes the kernel took; nil when the connection broke.
     @inline(__always)
     func send(_ bytes: UnsafeRawBufferPointer) -> Int? {
+        guard kind == .socket else { return sent(attemptWrite(bytes)) }
         let flags = CInt(MSG_DONTWAIT | MSG_NOSIGNAL)
-        let attempt =
-            kind == .socket
-            ? attempting { Glibc.send(fd, bytes.baseAddress, bytes.count, flags) }
-            : attemptWrite(bytes)
+        let count = Glibc.send(fd, bytes.baseAddress, bytes.count, flags)
+        if count >= 0 { return count }
+        switch errno {
+        case EAGAIN: return 0
+        case EINTR:
+            return sent(attempting { Glibc.send(fd, bytes.baseAddress, bytes.count, flags) })
+        case let number: return sent(.finished(-number))
+        }
+    }
+
+    @inline(never)
+    private func sent(_ attempt: Attempt) -> Int? {
         switch attempt {
         case .finished(let count) where count >= 0: return Int(count)
         case .finished(let error):

@@ -54,7 +54,8 @@ public final class LoopTransport {
     var fd: CInt
     var proto: (any LoopStreamProtocol)?
     /// What arrived between a pause and the kernel's word that it stopped receiving.
-    var held: [UInt8] = []
+    // Every receive asks whether there is any. No access calls other code, so none overlaps.
+    @exclusivity(unchecked) var held: [UInt8] = []
     var sendID = OperationID.none
     // SAFETY: it points into the loop's send buffers, `pieceCount` bytes, which stay in place until
     // the piece is released.

@@ -109,8 +109,15 @@ package final class EpollBackend: LoopBackend {
                     Self.fd(of: events[next + 2]))
             }
             guard event.data.u64 != Self.wakeData else { continue }
-            readiness.deliver(Self.report(event)) { fd, _ in register(fd) }
+            let report = Self.report(event)
+            if !readiness.receive(report) { deliver(report) }
         }
+    }
+
+    /// Apart, since what the closure needs would cost every receive something.
+    @inline(never)
+    private func deliver(_ report: Readiness.Report) {
+        readiness.deliver(report) { fd, _ in register(fd) }
     }
 
     package func closeDescriptor(_ fd: CInt) {

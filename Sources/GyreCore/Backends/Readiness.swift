@@ -216,6 +216,23 @@ package final class Readiness {
 
     // MARK: Delivering
 
+    /// Receives, where that is all that a report asks for: mostly it is.
+    ///
+    /// False when it is for ``deliver(_:watch:)``, and nothing was done.
+    @inline(__always)
+    package func receive(_ report: Report) -> Bool {
+        let index = Int(report.fd)
+        guard report.isReadable, !report.isWritable, !report.readsToEnd, index < descriptorCount,
+            descriptors[index].generation == report.generation,
+            descriptors[index].write == .none
+        else { return false }
+        let id = descriptors[index].read
+        guard operations.isReceive(id) else { return false }
+        descriptors[index].isReadable = true
+        tryReceive(report.fd, id)
+        return true
+    }
+
     /// Takes note of a report and tries what waits for it.
     @inline(__always)
     package func deliver(_ report: Report, watch: (CInt, OperationID) -> CInt) {
@@ -298,7 +315,7 @@ package final class Readiness {
     private func tryRead(_ fd: CInt, _ id: OperationID, watch: (CInt, OperationID) -> CInt) {
         guard let operation = operations[id] else { return }
         switch operation.kind {
-        case .receive: tryReceive(fd, id, operation)
+        case .receive: tryReceive(fd, id)
         case .accept: tryAccept(fd, id, operation)
         case .ready: tellReady(fd, id, .read)
         default: tellPoll(fd, id, operation, watch: watch)
@@ -306,9 +323,9 @@ package final class Readiness {
     }
 
     @inline(__always)
-    private func tryReceive(_ fd: CInt, _ id: OperationID, _ operation: Operation) {
+    private func tryReceive(_ fd: CInt, _ id: OperationID) {
         let index = Int(fd)
-        switch operation.attemptReceive(into: scratch) {
+        switch Operation.attemptReceive(on: fd, into: scratch) {
         case .wouldBlock:
             descriptors[index].isReadable = false
         case .finished(let result) where result > 0:

@@ -27,7 +27,8 @@ package final class OperationTable {
         }
     }
 
-    // SAFETY: `slots` owns room for `capacity` slots, all initialized; those in use have a target.
+    // SAFETY: `slots` owns room for `capacity` slots, all initialized; those in use have a target,
+    // but for the one whose target is being told.
     // Growing moves the slab, so no pointer into it outlives the call that made it. Only the loop's
     // thread touches it.
     private var slots: UnsafeMutablePointer<Slot>
@@ -87,11 +88,16 @@ package final class OperationTable {
         id.slot < capacity && slots[id.slot].generation == id.generation
     }
 
+    @inline(__always)
+    func isReceive(_ id: OperationID) -> Bool {
+        isActive(id) && slots[id.slot].operation.kind == .receive
+    }
+
     package func markCancelled(_ id: OperationID) { slots[id.slot].operation.isCancelled = true }
     package func markUnderWay(_ id: OperationID) { slots[id.slot].operation.isUnderWay = true }
 
     package var activeIDs: [OperationID] {
-        (0..<capacity).filter { slots[$0].target != nil }
+        (0..<capacity).filter { slots[$0].generation.isMultiple(of: 2) }
             .map { OperationID(slot: $0, generation: slots[$0].generation) }
     }
 
@@ -108,15 +114,13 @@ package final class OperationTable {
         completions &+= 1
         let slot = id.slot
         let kind = slots[slot].operation.kind
-        let target: any OperationTarget
-        if more {
-            target = slots[slot].target.unsafelyUnwrapped
-        } else {
-            target = slots[slot].target.take().unsafelyUnwrapped
-            vacate(slot)
-        }
+        // Taken out and put back, which costs less than to count a reference.
+        let target = slots[slot].target.take().unsafelyUnwrapped
+        if !more { vacate(slot) }
         target.operationCompleted(
             Completion(id: id, kind: kind, result: result, more: more, bytes: bytes))
+        guard more, isActive(id) else { return }
+        withUnsafeMutablePointer(to: &slots[slot].target) { $0.initialize(to: target) }
     }
 
     /// Fetches what ``complete(_:_:more:bytes:)`` will look at, a few completions ahead: with many
@@ -129,9 +133,13 @@ package final class OperationTable {
     /// Fetches the target of `id`, whose slot was fetched before.
     @inline(__always)
     package func prefetchTarget(of id: OperationID) {
-        guard isActive(id), let target = slots[id.slot].target,
-            let address = UnsafeRawPointer(bitPattern: UInt(bitPattern: ObjectIdentifier(target)))
-        else { return }
+        guard isActive(id) else { return }
+        // SAFETY: a reference to an object begins with its address, which is 0 where there is none.
+        // It is only fetched, and needs no count of its own for that.
+        let address = withUnsafePointer(to: &slots[id.slot].target) {
+            UnsafeRawPointer($0).load(as: UnsafeRawPointer?.self)
+        }
+        guard let address else { return }
         gyre_prefetch(address)
         gyre_prefetch(address + 64)
     }

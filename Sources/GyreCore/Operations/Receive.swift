@@ -14,7 +14,10 @@ extension Loop {
 
 extension Operation {
     // SAFETY: recv writes at most `scratch.count` bytes; what it wrote is lent on by the caller.
-    package func attemptReceive(into scratch: UnsafeMutableRawBufferPointer) -> Attempt {
+    @inline(__always)
+    static func attemptReceive(
+        on fd: CInt, into scratch: UnsafeMutableRawBufferPointer
+    ) -> Attempt {
         attempting { recv(fd, scratch.baseAddress, scratch.count, CInt(MSG_DONTWAIT)) }
     }
 
