@@ -387,6 +387,9 @@ public final class Loop {
         return true
     }
 
+    /// Whether the loop runs on the caller's thread.
+    package var isCurrent: Bool { UInt(bitPattern: gyre_current_loop()) == address }
+
     /// Whether the caller is on the thread that the process began with.
     package static var isOnMainThread: Bool { gyre_is_main_thread() }
 

@@ -146,6 +146,10 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
 
     static let lineEnd = UInt8(ascii: "\n")
 
+    /// Whether the caller is on the loop, which runs.
+    @inline(__always)
+    var isHere: Bool { loop.isCurrent }
+
     /// Throws when another task reads.
     func checkReader() throws(LoopError) {
         guard !reading.isTaken else {
@@ -232,9 +236,9 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
     var isReadToEnd: Bool { arrivedCount == 0 && (isAtEnd || loss != nil) }
 
     /// Announces a wait for more than is there: see ``WaitPoint``.
-    func beginWait() throws(LoopError) {
+    func beginWait() -> WaitPoint.Start {
         if isReadingPaused { resumeReading() }
-        try reading.begin()
+        return reading.begin()
     }
 
     /// The descriptors that came with what was read.
@@ -248,6 +252,15 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
     func open() throws -> LoopTransport {
         guard let transport else { throw lossError(of: "write") }
         return transport
+    }
+
+    /// Sends the bytes of `storage`, which the caller holds, and says whether to wait then.
+    @inline(__always)
+    func send(_ storage: ChunkStorage) throws -> Bool {
+        guard let transport else { throw lossError(of: "write") }
+        // SAFETY: the storage leaves its memory in place during the call.
+        try transport.writeLent(storage.bytes)
+        return isWritingPaused
     }
 
     /// Waits until the peer has caught up.

@@ -70,13 +70,15 @@ public struct LoopConnection: Sendable {
     /// Reads what is there, or begins to wait.
     @usableFromInline
     func startRead() throws -> ReadStart {
-        guard handle.isOnLoop else { return .isOutside }
+        guard core.isHere else { return .isOutside }
         try core.checkReader()
         if let chunk = core.takeChunk() { return .chunk(chunk) }
         if try core.isFinished() { return .end }
-        try core.beginWait()
-        if core.reading.isInChild { return .isInChild }
-        return core.reading.mayPark ? .suspends : .isCancelled
+        switch core.beginWait() {
+        case .suspends: return .suspends
+        case .isInChild: return .isInChild
+        case .isCancelled: return .isCancelled
+        }
     }
 
     @usableFromInline
@@ -139,16 +141,28 @@ public struct LoopConnection: Sendable {
     @inlinable
     @inline(__always)
     public func write(_ chunk: LoopChunk) async throws {
-        guard handle.isOnLoop else { return try await write(Array(chunk)) }
-        if try send(chunk) { try await drain() }
+        switch try send(chunk) {
+        case .isSent: return
+        case .isPaused: try await drain()
+        case .isOutside: try await write(Array(chunk))
+        }
     }
 
-    /// Sends `chunk`, and says whether to wait then, see ``drain()``.
+    /// How a write goes on.
     @usableFromInline
-    func send(_ chunk: LoopChunk) throws -> Bool {
-        let transport = try core.open()
-        try chunk.withBytes { bytes throws(LoopError) in try transport.write(bytes) }
-        return core.isWritingPaused
+    enum WriteStart {
+        case isSent
+        /// The peer is slow, see ``drain()``.
+        case isPaused
+        /// The task is not on the loop.
+        case isOutside
+    }
+
+    /// Sends `chunk`.
+    @usableFromInline
+    func send(_ chunk: LoopChunk) throws -> WriteStart {
+        guard core.isHere else { return .isOutside }
+        return try core.send(chunk.storage) ? .isPaused : .isSent
     }
 
     @usableFromInline

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 public import GyreCore
-import GyreTasks
+public import GyreTasks
 
 /// The receiving side of a connection as a stream of bytes: asyncio's `StreamReader`.
 ///
@@ -49,14 +49,67 @@ public struct LoopStreamReader: Sendable {
     /// Reads up to `countMax` bytes, as soon as there are any.
     ///
     /// Empty at the end of the stream, and when `countMax` is 0.
+    @inlinable
+    @inline(__always)
     public func read(_ countMax: Int) async throws -> [UInt8] {
-        guard handle.isOnLoop else { return try await core.onLoop { try await read(countMax) } }
-        try Self.check(countMax, "read")
-        return try await next {
-            let count = core.arrivedCount
-            if count > 0 || countMax == 0 { return core.take(min(count, countMax)) }
-            return try core.isFinished() ? [] : nil
+        // Inlined, and in steps that are not, as ``LoopConnection/read()``.
+        while true {
+            switch try startRead(countMax) {
+            case .bytes(let bytes): return bytes
+            case .isOutside: return try await readFromOutside(countMax)
+            // SAFETY: the wait point resumes it once.
+            case .suspends: await suspendHere { park($0) }
+            case .isInChild: await parkInChild()
+            case .isCancelled: break
+            }
+            try endRead()
         }
+    }
+
+    /// What a read gets at once, or how it waits, until ``endRead()``.
+    @usableFromInline
+    enum ReadStart {
+        case bytes([UInt8])
+        /// The task is not on the loop.
+        case isOutside
+        /// The task is to suspend, see ``park(_:)``.
+        case suspends
+        /// It is one that Swift made, see ``parkInChild()``.
+        case isInChild
+        case isCancelled
+    }
+
+    /// Reads what is there, or begins to wait.
+    @usableFromInline
+    func startRead(_ countMax: Int) throws -> ReadStart {
+        guard core.isHere else { return .isOutside }
+        try Self.check(countMax, "read")
+        try core.checkReader()
+        if core.isBehindDroppedLine {
+            let count = core.arrivedCount
+            if count > 0 || countMax == 0 { return .bytes(core.take(min(count, countMax))) }
+            if try core.isFinished() { return .bytes([]) }
+        }
+        switch core.beginWait() {
+        case .suspends: return .suspends
+        case .isInChild: return .isInChild
+        case .isCancelled: return .isCancelled
+        }
+    }
+
+    @usableFromInline
+    func park(_ continuation: UnsafeContinuation<Void, Never>) { core.reading.park(continuation) }
+
+    @usableFromInline
+    @inline(never)
+    func parkInChild() async { await core.reading.parkInChild() }
+
+    @usableFromInline
+    func endRead() throws(CancellationError) { try core.reading.end() }
+
+    @usableFromInline
+    func readFromOutside(_ countMax: Int) async throws -> [UInt8] {
+        try await core.onLoop { try await read(countMax) }
     }
 
     /// Reads `count` bytes: asyncio's `readexactly`.
@@ -160,12 +213,11 @@ public struct LoopStreamReader: Sendable {
         while true {
             try core.checkReader()
             if core.isBehindDroppedLine, let value = try attempt() { return value }
-            try core.beginWait()
-            if core.reading.isInChild {
-                await core.reading.parkInChild()
-            } else if core.reading.mayPark {
-                // SAFETY: the wait point resumes it once.
-                await suspendHere { core.reading.park($0) }
+            switch core.beginWait() {
+            // SAFETY: the wait point resumes it once.
+            case .suspends: await suspendHere { core.reading.park($0) }
+            case .isInChild: await core.reading.parkInChild()
+            case .isCancelled: break
             }
             try core.reading.end()
         }

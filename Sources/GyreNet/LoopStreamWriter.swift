@@ -26,7 +26,12 @@ public struct LoopStreamWriter: Sendable {
     /// - Important: Callable from any thread: from another it is done soon, in the order of the
     ///   calls, errors go to the loop's exception handler, and a closed loop is an error.
     public func write(_ bytes: [UInt8]) throws {
-        try onLoop { core throws(LoopError) in try core.transport?.write(bytes) }
+        guard core.isHere else { return try writeSoon(bytes) }
+        try core.transport?.write(bytes)
+    }
+
+    private func writeSoon(_ bytes: [UInt8]) throws(LoopError) {
+        try handle.callSoonThreadSafe { [core] _ in try core.transport?.write(bytes) }
     }
 
     /// Sends the UTF-8 bytes of `text`, as ``write(_:)-([UInt8])``.
@@ -59,10 +64,24 @@ public struct LoopStreamWriter: Sendable {
     ///
     /// - Throws: ``LoopError`` when the stream is closed or broke, then with the kernel's error;
     ///   `CancellationError` when the task is cancelled while it waits.
+    @inlinable
+    @inline(__always)
     public func drain() async throws {
-        guard handle.isOnLoop else { return try await core.onLoop { try await drain() } }
+        if try mayWait() { try await waitUntilDrained() }
+    }
+
+    /// Whether the peer is slow, or that is to be seen on the loop.
+    @usableFromInline
+    func mayWait() throws -> Bool {
+        guard core.isHere else { return true }
         _ = try core.open()
-        if core.isWritingPaused { try await core.drain() }
+        return core.isWritingPaused
+    }
+
+    @usableFromInline
+    func waitUntilDrained() async throws {
+        guard core.isHere else { return try await core.onLoop { try await drain() } }
+        try await core.drain()
     }
 
     /// Whether ``writeEOF()`` can be called: whether the stream has a way to end one direction.

@@ -109,8 +109,12 @@ extension LoopFutureBase {
 
     @usableFromInline
     final func startWait() throws(LoopError) -> WaitStart {
-        guard let task = CurrentTask.body else { return .isInChild }
-        try task.beginWait(for: self)
+        guard let task = CurrentTask.reference else { return .isInChild }
+        // SAFETY: the body that waits has not ended, and holds its task.
+        guard task._withUnsafeGuaranteedRef({ $0.beginWait(for: self) }) else {
+            throw LoopError(
+                .invalidState, operation: "value", detail: "a task cannot wait for itself")
+        }
         return status == .pending ? .suspends : .isDone
     }
 
@@ -120,7 +124,12 @@ extension LoopFutureBase {
     }
 
     @usableFromInline
-    final func endOwnWait() throws(CancellationError) { try CurrentTask.body?.endWait() }
+    final func endOwnWait() throws(CancellationError) {
+        // SAFETY: as above.
+        if CurrentTask.reference?._withUnsafeGuaranteedRef({ $0.endWait() }) == true {
+            throw CancellationError()
+        }
+    }
 
     /// In a task of Swift, which learns from Swift that it is cancelled.
     @usableFromInline

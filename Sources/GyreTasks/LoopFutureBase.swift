@@ -220,16 +220,18 @@ public class LoopFutureBase: LoopDelivery, CancellableWait, @unchecked Sendable 
     /// Announces that the body waits for `wait`, until ``leaveWait()`` or ``endWait()``.
     ///
     /// A cancellation that is pending cancels it at once.
-    func beginWait(for wait: any CancellableWait) throws(LoopError) {}
+    ///
+    /// - Returns: False when the task would wait for itself.
+    func beginWait(for wait: any CancellableWait) -> Bool { true }
 
     /// Ends a wait, and leaves a cancellation that came late for the next one.
     func leaveWait() {}
 
     /// Ends a wait.
     ///
-    /// - Throws: `CancellationError` when the task was cancelled after what it waited for was done,
+    /// - Returns: Whether the wait fails: the task was cancelled after what it waited for was done,
     ///   and before it went on.
-    func endWait() throws(CancellationError) {}
+    func endWait() -> Bool { false }
 
     /// Lets the next wait fail, if the task was cancelled: for who caught that, and had to.
     func cancelNextWait() {}

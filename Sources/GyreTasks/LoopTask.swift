@@ -109,22 +109,20 @@ public final class LoopTask<Value: Sendable>: LoopFuture<Value>, @unchecked Send
 
     override var waitDescription: String { "task \(name)" }
 
-    override func beginWait(for wait: any CancellableWait) throws(LoopError) {
-        guard wait !== self else {
-            throw LoopError(
-                .invalidState, operation: "value", detail: "a task cannot wait for itself")
-        }
+    override func beginWait(for wait: any CancellableWait) -> Bool {
+        guard wait !== self else { return false }
         state.wait = wait
         if state.isCancellationPending, wait.cancelWait() { state.isCancellationPending = false }
+        return true
     }
 
     override func leaveWait() { state.wait = nil }
 
-    override func endWait() throws(CancellationError) {
+    override func endWait() -> Bool {
         state.wait = nil
-        guard state.isCancellationPending else { return }
+        guard state.isCancellationPending else { return false }
         state.isCancellationPending = false
-        throw CancellationError()
+        return true
     }
 
     override func cancelNextWait() {

@@ -29,7 +29,7 @@ private func yieldTurn(on loop: Loop) async throws {
     // SAFETY: the loop resumes it once, or is closed, when no task goes on any more.
     await suspendHere { loop.resumeSoon($0) }
     guard let scope = CurrentTask.body else { return try Task.checkCancellation() }
-    try scope.endWait()
+    if scope.endWait() { throw CancellationError() }
 }
 
 /// What a sleeping task waits for.

@@ -101,9 +101,13 @@ extension LoopTask: RegisteredTask {
 enum CurrentTask {
     /// The task whose own body runs; nil in its child tasks, which wait for themselves.
     @inline(__always)
-    static var body: LoopFutureBase? {
+    static var body: LoopFutureBase? { reference?.takeUnretainedValue() }
+
+    /// The same, not counted: it stays until its body has ended, which runs.
+    @inline(__always)
+    static var reference: Unmanaged<LoopFutureBase>? {
         // SAFETY: only tasks of this module are added to a loop.
-        Loop.taskOfStep.map { unsafeDowncast($0.takeUnretainedValue(), to: LoopFutureBase.self) }
+        Loop.taskOfStep.map { .fromOpaque($0.toOpaque()) }
     }
 }
 

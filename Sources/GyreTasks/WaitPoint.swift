@@ -22,7 +22,7 @@ package final class WaitPoint: CancellableWait, @unchecked Sendable {
     @exclusivity(unchecked) private var state = State.free
     /// The task that waits; nil when that is one of Swift.
     // SAFETY: its body, which has not ended, holds it.
-    @exclusivity(unchecked) private unowned(unsafe) var task: LoopFutureBase?
+    @exclusivity(unchecked) private var task: Unmanaged<LoopFutureBase>?
     /// What is waited for, in the list of tasks.
     package let waitDescription: String
 
@@ -48,28 +48,38 @@ package final class WaitPoint: CancellableWait, @unchecked Sendable {
     // In steps, so that the function that waits suspends by itself: every async call between it and
     // the suspension would look at the executor on the way back.
     //
-    //     try point.begin()
-    //     if point.mayPark { await suspendHere { point.park($0) } }
+    //     switch point.begin() {
+    //     case .suspends: await suspendHere { point.park($0) }
+    //     case .isInChild: await point.parkInChild()
+    //     case .isCancelled: break
+    //     }
     //     try point.end()
 
+    /// How a wait goes on.
+    package enum Start {
+        /// The task is to suspend, see ``park(_:)``.
+        case suspends
+        /// The task is one that Swift made, which learns from Swift that it is cancelled: see
+        /// ``parkInChild()``.
+        case isInChild
+        /// It was cancelled before.
+        case isCancelled
+    }
+
     /// Announces a wait for ``wake(on:)``.
-    ///
-    /// - Throws: ``LoopError`` when the task waits for itself.
-    package func begin() throws(LoopError) {
+    package func begin() -> Start {
         state = .engaged
-        task = CurrentTask.body
-        if let task { try task.beginWait(for: self) }
+        task = CurrentTask.reference
+        guard let task else { return .isInChild }
+        _ = task._withUnsafeGuaranteedRef { $0.beginWait(for: self) }
+        return mayPark ? .suspends : .isCancelled
     }
 
     /// Whether the task is to suspend; it is not when it was cancelled before.
-    package var mayPark: Bool {
+    private var mayPark: Bool {
         if case .engaged = state { return true }
         return false
     }
-
-    /// Whether the task that waits is one that Swift made, which learns from Swift that it is
-    /// cancelled: see ``parkInChild()``.
-    package var isInChild: Bool { task == nil }
 
     package func park(_ continuation: UnsafeContinuation<Void, Never>) {
         state = .waiting(continuation)
@@ -91,9 +101,8 @@ package final class WaitPoint: CancellableWait, @unchecked Sendable {
     package func end() throws(CancellationError) {
         let ended = state
         state = .free
-        let waited = task
-        task = nil
-        try waited?.endWait()
+        let isCancelled = task.take()?._withUnsafeGuaranteedRef { $0.endWait() } ?? false
+        if isCancelled { throw CancellationError() }
         if case .cancelled = ended { throw CancellationError() }
     }
 
