@@ -14,7 +14,7 @@ public struct ConformanceKit: Sendable {
 
     /// A kit for the loops that `makeLoop` makes, each with the clock it is handed.
     public init(
-        policy: String, limit: Duration = .seconds(20),
+        policy: String, limit: Duration = .seconds(60),
         makeLoop: @escaping @Sendable (LoopClock) throws -> Loop
     ) {
         self.policy = policy

@@ -68,7 +68,7 @@ enum HandlesAndThreads {
         try outcome.get()
         // The median: a machine that is busy otherwise may hold a single one up.
         let median = latencies.value.sorted()[25]
-        try expect(median < .milliseconds(20), "the loop needs \(median) to wake up")
+        try expect(median < .milliseconds(200), "the loop needs \(median) to wake up")
     }
 
     static func callsOfManyThreadsAllRunEachThreadsInOrder(_ kit: ConformanceKit) throws {
