@@ -86,6 +86,12 @@ public final class RawPeer: Sendable {
         }
     }
 
+    /// How many bytes have arrived and were not received.
+    public var waitingCount: Int {
+        var count: CInt = 0
+        return ioctl(fd, UInt(FIONREAD), &count) == 0 ? Int(count) : 0
+    }
+
     /// Sends one byte as urgent data, tcp(7).
     public func sendUrgent(_ byte: UInt8) throws {
         var byte = byte

@@ -255,10 +255,14 @@ enum SendingFiles {
                 var outcome: Result<Int, any Error>?
                 near.onMade = { transport in
                     transport.sendFile(file.fd, method: method) { outcome = $0 }
-                    loop.callLater(.milliseconds(20)) {
-                        _ = try peer.receive(100_000)
+                    func leaveMidway() {
+                        guard peer.waitingCount >= 100_000 else {
+                            loop.callSoon { leaveMidway() }
+                            return
+                        }
                         if resets { peer.reset() } else { peer.close() }
                     }
+                    leaveMidway()
                 }
                 near.onLost = { loop.callSoon { loop.stop() } }
                 try kit.run(loop)
