@@ -156,7 +156,13 @@ enum Processes {
             let note = watcher.onEvent
             watcher.onEvent = { event in
                 let pipe = watcher.transport?.pipeTransport(paused)
-                if event == "data \(paused)" { loop.callSoon { pipe?.pauseReading() } }
+                // Unless the exit came first, as it may where somebody has the pipe for a moment: a
+                // process that another test is starting.
+                if event == "data \(paused)" {
+                    loop.callSoon {
+                        if !watcher.events.contains("exited") { pipe?.pauseReading() }
+                    }
+                }
                 if event == "exited" { pipe?.resumeReading() }
                 note(event)
             }
