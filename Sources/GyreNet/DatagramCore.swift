@@ -36,7 +36,11 @@ final class DatagramCore: LoopDatagramProtocol, @unchecked Sendable {
         try hold(.success(LoopDatagram(bytes: bytes, address: address)))
     }
 
-    func errorReceived(_ error: LoopError) { try? hold(.failure(error)) }
+    func errorReceived(_ error: LoopError) {
+        // Sending goes on while nobody receives, and every datagram may be refused.
+        guard arrived.count < heldMax else { return }
+        try? hold(.failure(error))
+    }
 
     private func hold(_ item: Result<LoopDatagram, LoopError>) throws {
         try arrived.putNoWait(item)
@@ -64,14 +68,17 @@ final class DatagramCore: LoopDatagramProtocol, @unchecked Sendable {
 
     // MARK: Tasks call
 
-    func receive() async throws -> LoopDatagram? {
+    /// What arrived next, or the error of one datagram; nil when the endpoint is closed.
+    ///
+    /// Throws what is no datagram's, and stays.
+    func receive() async throws -> Result<LoopDatagram, LoopError>? {
         do {
             let item = try await arrived.get()
             if isReadingPaused, arrived.count <= heldMax / 2 {
                 isReadingPaused = false
                 transport?.resumeReading()
             }
-            return try item.get()
+            return item
         } catch let error as LoopError where error.code == .queueShutDown {
             if let lossError { throw lossError }
             return nil

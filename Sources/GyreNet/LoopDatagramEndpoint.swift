@@ -44,9 +44,13 @@ public struct LoopDatagramEndpoint: Sendable {
     /// Cancelling one loses no datagram.
     ///
     /// - Throws: ``LoopError``, once for each datagram that the network says did not arrive, in
-    ///   order with those that did: the endpoint goes on. `CancellationError` when the task is
-    ///   cancelled.
+    ///   order with those that did: the endpoint goes on. While as many are kept as may be, more of
+    ///   these errors are dropped. `CancellationError` when the task is cancelled.
     public func receive() async throws -> LoopDatagram? {
+        try await receiveResult()?.get()
+    }
+
+    fileprivate func receiveResult() async throws -> Result<LoopDatagram, LoopError>? {
         guard handle.isOnLoop else { return try await onLoop { try await core.receive() } }
         return try await core.receive()
     }
@@ -71,15 +75,12 @@ public struct LoopDatagramEndpoint: Sendable {
             /// The next datagram.
             ///
             /// - Throws: `CancellationError` when the task is cancelled; what the endpoint broke
-            ///   with.
+            ///   with; ``LoopError/Code/loopMismatch`` on another loop.
             public func next() async throws -> LoopDatagram? {
-                while true {
-                    do {
-                        return try await endpoint.receive()
-                    } catch let error as LoopError {
-                        if endpoint.isClosed { throw error }
-                    }
+                while let result = try await endpoint.receiveResult() {
+                    if case .success(let datagram) = result { return datagram }
                 }
+                return nil
             }
 
             /// The next datagram, as ``next()``.
@@ -152,8 +153,6 @@ public struct LoopDatagramEndpoint: Sendable {
     ///
     /// Leave its reading alone. Nil when the endpoint is closed, or off the loop's thread.
     public var transport: LoopDatagramTransport? { look { $0 } }
-
-    private var isClosed: Bool { handle.isOnLoop && look { $0 } == nil }
 
     private func look<Value>(_ body: (LoopDatagramTransport) -> Value?) -> Value? {
         handle.isOnLoop ? core.look(body) : nil

@@ -166,6 +166,10 @@ public final class LoopGroup: Sendable {
     /// Shut the servers down before, see ``LoopServer/shutDown(within:)``. Does nothing the second
     /// time.
     public func stop() {
+        // A loop that is about to end is handed nothing more.
+        state.withCheckedLock { state in
+            for index in state.isClosed.indices { state.isClosed[index] = true }
+        }
         // A loop that is closed has ended already.
         for end in ends { try? end.completeThreadSafe(with: .success(())) }
     }
@@ -241,9 +245,12 @@ private final class LoopPassage: Sendable {
 extension Loop {
     /// Ends every connection, and waits until they are told.
     fileprivate func abortTransports() async {
-        for case let transport as LoopTransport in openResources { transport.abort() }
-        // The operations that are under way end in one of the next turns.
-        while openResources.contains(where: { $0 is LoopTransport }) {
+        while true {
+            let transports = openResources.compactMap { $0 as? LoopTransport }
+            guard !transports.isEmpty else { return }
+            // Those too that were on their way here, or made by one that was told.
+            for transport in transports { transport.abort() }
+            // The operations that are under way end in one of the next turns.
             do { try await sleep(.zero) } catch { return }
         }
     }

@@ -75,15 +75,14 @@ private struct GroupHandlers: Sendable {
     func end(for loop: Loop, patience: Duration) async throws {
         let ends = places.map { place in
             let end = LoopFuture<Void>(on: loop)
-            do throws(LoopError) {
-                try place.handle.createTaskThreadSafe {
+            let completion = EndOfHandlers(end)
+            // A loop that was closed, or is before it comes to this, has ended its tasks.
+            try? place.handle.callSoonThreadSafe { loop in
+                loop.createTask {
                     // Fails when the group stops, which cancels the handlers anyway.
                     try? await place.object.end(on: Loop.running, patience: patience)
-                    try? end.completeThreadSafe(with: .success(()))
+                    withExtendedLifetime(completion) {}
                 }
-            } catch {
-                // A loop that was closed has ended its tasks.
-                try? end.setResult(())
             }
             return end
         }
@@ -97,4 +96,14 @@ private struct GroupHandlers: Sendable {
             }
         }
     }
+}
+
+/// Says that the handlers of a loop have ended, when nobody holds it any more: the task that ends
+/// them, or a loop that was closed before it came to that.
+private final class EndOfHandlers: Sendable {
+    private let end: LoopFuture<Void>
+
+    init(_ end: LoopFuture<Void>) { self.end = end }
+
+    deinit { try? end.completeThreadSafe(with: .success(())) }
 }

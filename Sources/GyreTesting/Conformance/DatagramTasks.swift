@@ -173,4 +173,51 @@ extension Datagrams {
             try await echoing.value
         }
     }
+
+    static func errorsThatNobodyReceivesAreBounded(_ kit: ConformanceKit) throws {
+        try exchanging(kit) { server, _ in
+            let nobody = try ownAddress(server)
+            try await server.close()
+            let client = try Loop.running.openDatagramEndpoint(remote: nobody, heldMax: 4)
+            for _ in 0..<100 {
+                try await client.sendTo("x")
+                await yieldOnce()
+            }
+            try await client.close()
+            var errors = 0
+            while true {
+                do {
+                    guard try await client.receive() != nil else { break }
+                } catch let error as LoopError {
+                    try expect(error.code, equals: .connectionRefused)
+                    errors += 1
+                }
+            }
+            try expect((1...4).contains(errors), "\(errors) errors are kept")
+        }
+    }
+
+    static func anotherLoopIsRefusedTheDatagrams(_ kit: ConformanceKit) throws {
+        try exchanging(kit) { server, _ in
+            let outcome = LoopFuture<Void>(on: Loop.running)
+            try await withLoopGroup(count: 1, makeLoop: { try kit.makeLoop() }) { group in
+                try group.handles[0].createTaskThreadSafe {
+                    let result: Result<Void, any Error>
+                    do {
+                        for try await _ in server.datagrams {}
+                        result = .success(())
+                    } catch {
+                        result = .failure(error)
+                    }
+                    try outcome.completeThreadSafe(with: result)
+                }
+                do {
+                    try await outcome.value
+                    throw ConformanceFailure("the datagrams ended")
+                } catch let error as LoopError {
+                    try expect(error.code, equals: .loopMismatch)
+                }
+            }
+        }
+    }
 }

@@ -50,6 +50,11 @@ enum Datagrams {
             whatNobodyReceivesStaysInTheKernel),
         Behaviour(
             "anEndpointServesOtherThreads", [], .datagrams, anEndpointServesOtherThreads),
+        Behaviour(
+            "errorsThatNobodyReceivesAreBounded", [], .datagrams,
+            errorsThatNobodyReceivesAreBounded),
+        Behaviour(
+            "anotherLoopIsRefusedTheDatagrams", [], .datagrams, anotherLoopIsRefusedTheDatagrams),
     ]
 
     /// Notes what it is told.

@@ -18,6 +18,11 @@ extension SeveralLoops {
         Behaviour(
             "aGroupsServerThatCannotBeMadeIsThatError", [102], .severalLoops,
             aGroupsServerThatCannotBeMadeIsThatError),
+        Behaviour(
+            "aGroupStopsAlthoughAConnectionOpensAnother", [], .severalLoops,
+            aGroupStopsAlthoughAConnectionOpensAnother),
+        Behaviour(
+            "handlersEndWithTheirGroup", [], .severalLoops, handlersEndWithTheirGroup),
     ]
 
     /// Runs `body` with a group of two loops.
@@ -199,6 +204,60 @@ extension SeveralLoops {
             _ = try await StreamReaders.error(CancellationError.self) { try await making.value }
             try expect(loop.resourceCount, equals: resources)
             try await end(server)
+        }
+    }
+
+    /// Opens another pipe when the first is lost.
+    private final class Reopening: LoopStreamProtocol {
+        private let loop: Loop
+        private let fd: CInt
+        private let lost: SharedValue<Int>
+
+        init(_ loop: Loop, _ fd: CInt, _ lost: SharedValue<Int>) {
+            self.loop = loop
+            self.fd = fd
+            self.lost = lost
+        }
+
+        func connectionLost(_ error: (any Error)?) {
+            lost.update { $0 += 1 }
+            guard fd >= 0 else { return }
+            _ = try? loop.connectReadPipe(fd) { Reopening(loop, -1, lost) }
+        }
+    }
+
+    static func aGroupStopsAlthoughAConnectionOpensAnother(_ kit: ConformanceKit) throws {
+        let lost = SharedValue(0)
+        let first = PipeEnds()
+        let second = PipeEnds()
+        let fds = [first.takeReader(), second.takeReader()]
+        try grouped(kit) { group in
+            let opened = LoopFuture<Void>(on: Loop.running)
+            try group.handles[0].callSoonThreadSafe { loop in
+                _ = try loop.connectReadPipe(fds[0]) { Reopening(loop, fds[1], lost) }
+                try opened.completeThreadSafe(with: .success(()))
+            }
+            try await opened.value
+        }
+        withExtendedLifetime((first, second)) {}
+        try expect(lost.value, equals: 2, "connections that were told")
+    }
+
+    /// The group stops while a server waits for its handlers, at many moments.
+    static func handlersEndWithTheirGroup(_ kit: ConformanceKit) throws {
+        for round in 0..<50 {
+            try grouped(kit) { group in
+                try await withServer(
+                    host: "127.0.0.1", port: 0, group: group,
+                    handler: { while try await $0.read() != nil {} },
+                    { server in
+                        let streams = try await Loop.running.openConnection(
+                            addresses: server.addresses)
+                        group.stop()
+                        try await sleep(.microseconds(round * 20))
+                        streams.writer.abort()
+                    })
+            }
         }
     }
 }
