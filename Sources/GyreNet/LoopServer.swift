@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
 public import GyreCore
 
 /// What is told of a connection it made.
@@ -52,7 +53,7 @@ public final class LoopServer {
         for address in addresses where !unique.contains(address) { unique.append(address) }
         self.init(loop: loop, options: options, makeProtocol: makeProtocol)
         do throws(LoopError) {
-            for address in unique { add(try Listener(address, options, loop)) }
+            try listen(at: unique)
         } catch {
             close()
             throw error
@@ -78,6 +79,20 @@ public final class LoopServer {
         self.loop = loop
         self.options = options
         self.makeProtocol = makeProtocol
+    }
+
+    /// Leaves out what the system has no sockets for, such as IPv6, unless nothing else is left.
+    private func listen(at addresses: [LoopAddress]) throws(LoopError) {
+        var missing: LoopError?
+        for address in addresses {
+            do throws(LoopError) {
+                add(try Listener(address, options, loop))
+            } catch {
+                guard error.errno == EAFNOSUPPORT, error.operation == "socket" else { throw error }
+                missing = error
+            }
+        }
+        if listeners.isEmpty, let missing { throw missing }
     }
 
     private func add(_ listener: Listener) {

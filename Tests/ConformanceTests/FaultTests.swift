@@ -119,6 +119,12 @@ struct FaultTests {
         Fault(
             rule: "socket:error=ENOBUFS:when=2", behaviours: [streams[0]],
             error: "socket: noMemory"),
+        // A family that the system does not have is left out, unless it is the only one.
+        Fault(
+            rule: "socket:error=EAFNOSUPPORT:when=1",
+            behaviours: ["aHostThatRepeatsIsListenedAtOnce"], error: "got [\"127.0.0.2\"]"),
+        Fault(
+            rule: "socket:error=EAFNOSUPPORT:when=1", behaviours: [streams[0]], error: "errno 97"),
         Fault(
             rule: "listen:error=EADDRINUSE:when=1", behaviours: [streams[0]],
             error: "listen: addressInUse"),
