@@ -23,6 +23,9 @@ package final class WaitPoint: CancellableWait, @unchecked Sendable {
     /// The task that waits; nil when that is one of Swift.
     // SAFETY: its body, which has not ended, holds it.
     @exclusivity(unchecked) private var task: Unmanaged<LoopFutureBase>?
+    /// How many waits there were: the name of the present one, for a cancellation that is on its
+    /// way from another thread.
+    @exclusivity(unchecked) private var number: UInt64 = 0
     /// What is waited for, in the list of tasks.
     package let waitDescription: String
 
@@ -69,6 +72,7 @@ package final class WaitPoint: CancellableWait, @unchecked Sendable {
     /// Announces a wait for ``wake(on:)``.
     package func begin() -> Start {
         state = .engaged
+        number &+= 1
         task = CurrentTask.reference
         guard let task else { return .isInChild }
         _ = task._withUnsafeGuaranteedRef { $0.beginWait(for: self) }
@@ -87,11 +91,12 @@ package final class WaitPoint: CancellableWait, @unchecked Sendable {
 
     /// Suspends in a child task of Swift.
     package func parkInChild() async {
+        let number = number
         await withTaskCancellationHandler {
             // SAFETY: resumed once, by who changes the state from waiting to another.
             if mayPark { await suspendHere { park($0) } }
         } onCancel: {
-            cancelThreadSafe()
+            cancelThreadSafe(number)
         }
     }
 
@@ -135,12 +140,16 @@ package final class WaitPoint: CancellableWait, @unchecked Sendable {
         return true
     }
 
-    private func cancelThreadSafe() {
+    /// Cancels the wait of that number, and no later one: the task may have got what it waited for
+    /// before this arrives, and another may wait.
+    private func cancelThreadSafe(_ number: UInt64) {
         if handle.isOwnedByThisThread {
-            _ = cancelWait()
+            if number == self.number { _ = cancelWait() }
         } else {
             // On a closed loop nobody waits any more.
-            try? handle.callSoonThreadSafe { [self] _ in _ = cancelWait() }
+            try? handle.callSoonThreadSafe { [self] _ in
+                if number == self.number { _ = cancelWait() }
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
 import GyreCore
 import GyreNet
 import GyreTasks
@@ -15,6 +16,9 @@ enum StreamReaders {
             readExactlySaysWhatCameBeforeTheEnd),
         Behaviour(
             "aFullReaderPausesTheTransport", [96], .streamReaders, aFullReaderPausesTheTransport),
+        Behaviour(
+            "aCancellationThatComesLateIsNotForTheNext", [], .streamReaders,
+            aCancellationThatComesLateIsNotForTheNext),
         Behaviour("aSecondReadIsAnError", [97], .streamReaders, aSecondReadIsAnError),
         Behaviour("readTakesWhatIsThere", [], .streamReaders, readTakesWhatIsThere),
         Behaviour(
@@ -385,5 +389,42 @@ enum StreamReaders {
                 try expect(failure.code, equals: .invalidArgument)
             }
         }
+    }
+
+    /// Another thread cancels a task of Swift that reads, as its data arrives; the next reader was
+    /// not meant.
+    static func aCancellationThatComesLateIsNotForTheNext(_ kit: ConformanceKit) throws {
+        try kit.runTask {
+            let loop = Loop.running
+            var near: CInt = -1
+            let peer = try connectedPeer(&near)
+            let (reader, writer) = try loop.openConnection(descriptor: near)
+            for _ in 0..<50 {
+                let child = Task(executorPreference: loop.handle) { try await reader.read(5) }
+                loop.callLater(.microseconds(200)) {
+                    try peer.send(Array("first".utf8))
+                    let thread = try TestThread { child.cancel() }
+                    try thread.join()
+                }
+                // It may be cancelled before it got them: then they are the next one's.
+                var all = (try? await child.value) ?? []
+                loop.callLater(.microseconds(200)) { try peer.send(Array("second".utf8)) }
+                while all.count < 11 { all += try await reader.read(11 - all.count) }
+                try expect(String(decoding: all, as: UTF8.self), equals: "firstsecond")
+            }
+            writer.close()
+        }
+    }
+
+    /// A peer, and the socket `near` that is connected to it.
+    private static func connectedPeer(_ near: inout CInt) throws -> RawPeer {
+        let listener = socket(AF_INET, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        defer { close(listener) }
+        let port = try boundPort(of: listener)
+        try expect(listen(listener, 1), equals: 0, "listen")
+        let peer = try RawPeer(port: port)
+        near = accept(listener, nil, nil)
+        try expect(near >= 0, "accept")
+        return peer
     }
 }
