@@ -12,9 +12,9 @@ import Synchronization
 package final class BlockingPool: Sendable {
     package typealias Job = @Sendable () -> Void
 
-    private struct State {
+    private struct State: ~Copyable {
         var running = 0
-        var waiting: [Job] = []
+        var waiting = RingBuffer<Job>()
         /// The threads are not those of a child that was forked since.
         var generation = gyre_fork_generation()
     }
@@ -44,7 +44,7 @@ package final class BlockingPool: Sendable {
             state.running -= 1
             // Other threads, where there are any, take the job.
             guard state.running == 0 else { return false }
-            state.waiting = []
+            state.waiting = RingBuffer()
             return true
         }
         if isStranded { throw LoopError(errno: error, operation: "pthread_create") }
@@ -83,7 +83,7 @@ package final class BlockingPool: Sendable {
 
     private func nextJob() -> Job? {
         state.withCheckedLock { state in
-            guard state.waiting.isEmpty else { return state.waiting.removeFirst() }
+            if !state.waiting.isEmpty { return state.waiting.removeFirst() }
             state.running -= 1
             return nil
         }
