@@ -30,11 +30,15 @@ extension LoopFuture {
 
     /// A task of Swift that ends as this future does.
     ///
-    /// Cancelling one of them cancels the other.
+    /// Cancelling one of them cancels the other. On a closed loop it fails with
+    /// ``LoopError/Code/closed``.
     ///
     /// - Important: Callable from any thread.
     public func asTask() -> Task<Value, any Error> {
-        Task(executorPreference: handle) { [self] in try await value }
+        guard !handle.isClosed else {
+            return Task { throw LoopError(.closed, operation: "asTask") }
+        }
+        return Task(executorPreference: handle) { [self] in try await value }
     }
 
     /// Resumes `continuation` in a later iteration, once this future is done.

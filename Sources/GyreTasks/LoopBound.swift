@@ -33,7 +33,8 @@ package struct LoopBound<Object: AnyObject>: @unchecked Sendable {
 
     /// Runs `body` on the loop, for a task that runs outside of loops.
     ///
-    /// - Throws: ``LoopError/Code/loopMismatch`` on another loop.
+    /// - Throws: ``LoopError/Code/loopMismatch`` on another loop; ``LoopError/Code/closed`` when the
+    ///   loop is closed.
     func there<Result: Sendable>(
         _ operation: String, _ body: @escaping @Sendable () async throws -> Result
     ) async throws -> Result {
@@ -41,6 +42,7 @@ package struct LoopBound<Object: AnyObject>: @unchecked Sendable {
             throw LoopError(
                 .loopMismatch, operation: operation, detail: "it belongs to another loop")
         }
+        guard !handle.isClosed else { throw LoopError(.closed, operation: operation) }
         let there = Task(executorPreference: handle) { try await body() }
         return try await withTaskCancellationHandler {
             try await there.value

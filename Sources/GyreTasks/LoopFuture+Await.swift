@@ -20,6 +20,7 @@ extension LoopFuture {
     ///
     /// - Throws: The error that the future ended with; `CancellationError` when it was cancelled;
     ///   ``LoopError/Code/loopMismatch`` when the task runs on another loop;
+    ///   ``LoopError/Code/closed`` on another thread when the loop is closed;
     ///   ``LoopError/Code/invalidState`` in a task that waits for itself.
     @inlinable
     public final var value: Value {
@@ -37,6 +38,7 @@ extension LoopFuture {
             throw LoopError(
                 .loopMismatch, operation: "value", detail: "the future is another loop's")
         }
+        guard !handle.isClosed else { throw LoopError(.closed, operation: "value") }
         let there = Task(executorPreference: handle) { [self] in
             if !isDone { try await suspend() }
             return try result()
