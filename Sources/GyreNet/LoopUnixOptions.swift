@@ -12,7 +12,8 @@ public struct LoopUnixServerOptions: Sendable {
     /// Connections pass descriptors, see ``LoopStreamReader/takeDescriptors()``,
     /// ``LoopTransport/takeDescriptors()`` and ``LoopTransport/write(_:passing:)``.
     ///
-    /// Without, those that a peer passes are closed. Bytes cost somewhat more with it.
+    /// Without, those that a peer passes are closed, and on epoll bytes that it sent right behind
+    /// them may come only with the next ones. Bytes cost somewhat more with it.
     public var passesDescriptors = false
     /// Accepts from the start.
     ///

@@ -32,7 +32,7 @@ enum Forks {
             var none = sigset_t()
             sigemptyset(&none)
             pthread_sigmask(SIG_SETMASK, &none, nil)
-            alarm(10)
+            alarm(50)
         }
         return pid
     }
