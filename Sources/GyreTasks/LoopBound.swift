@@ -33,8 +33,8 @@ package struct LoopBound<Object: AnyObject>: @unchecked Sendable {
 
     /// Runs `body` on the loop, for a task that runs outside of loops.
     ///
-    /// - Throws: ``LoopError/Code/loopMismatch`` on another loop; ``LoopError/Code/closed`` when the
-    ///   loop is closed.
+    /// - Throws: ``LoopError/Code/loopMismatch`` on another loop; ``LoopError/Code/closed`` when
+    ///   this one is closed.
     func there<Result: Sendable>(
         _ operation: String, _ body: @escaping @Sendable () async throws -> Result
     ) async throws -> Result {
