@@ -25,13 +25,19 @@ final class Watchdog: Sendable {
 
     init(on handle: LoopHandle, limit: Duration, purpose: String) throws {
         let ended = ended
+        let watching = Latch()
         thread = try TestThread {
+            // A behaviour may fork, and a lock that a thread holds then stays locked in the child:
+            // what waiting takes of the Swift runtime, behind locks of its own, it has by now.
+            _ = ended.wait(for: .zero)
+            watching.open()
             guard !ended.wait(for: limit) else { return }
             let expired = WatchdogExpired(limit: limit, purpose: purpose)
             try? handle.callSoonThreadSafe { _ in throw expired }
             guard !ended.wait(for: limit) else { return }
             preconditionFailure("\(expired), and the loop is stuck in an iteration")
         }
+        try expect(watching.wait(for: limit), "the watchdog's thread runs")
     }
 
     func end() throws {
