@@ -13,9 +13,9 @@ extension Loop {
     /// Such a loop runs no more, and ``close()`` closes only this process's copies of its
     /// descriptors. Make a new one.
     ///
-    /// A lock that another thread held while the program forked stays locked in the child for good,
-    /// also one of the Swift runtime's own. Fork where the other threads wait, or start a program in
-    /// a process of its own instead.
+    /// A lock that another thread held while the program forked stays locked in the child for
+    /// good, also one of the Swift runtime's own. Fork where the other threads wait, or start a
+    /// program as a process instead.
     public var isInherited: Bool { generation != gyre_fork_generation() }
 
     /// Differs in a process and in one that it was forked from.

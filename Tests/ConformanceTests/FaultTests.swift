@@ -176,12 +176,12 @@ struct FaultTests {
                 rule: "read:error=EINTR:when=60+3",
                 behaviours: pipes + ["shortWritesOfPipesLoseNothing"]),
             Fault(rule: "read:error=EAGAIN:when=60+3", behaviours: pipes),
-            // The first is that of a thread, or a latch, of the test.
+            // Those before are of threads and latches of the test.
             Fault(
                 rule: "clone,clone3:error=EAGAIN:when=2", behaviours: processes,
                 error: "start a process: system"),
             Fault(
-                rule: "pipe2:error=EMFILE:when=3", behaviours: processes,
+                rule: "pipe2:error=EMFILE:when=4", behaviours: processes,
                 error: "pipe: noDescriptors"),
         ]
 
