@@ -71,7 +71,7 @@ package final class DescriptorUse: OperationTarget {
 }
 
 /// What a descriptor is open on.
-private struct FileIdentity: Equatable {
+struct FileIdentity: Equatable {
     let device: dev_t
     let node: ino_t
 

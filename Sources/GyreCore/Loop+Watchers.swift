@@ -15,6 +15,12 @@ struct Watchers {
         !(direction == .read ? readers : writers).isEmpty && self[direction, fd] != nil
     }
 
+    /// The watches of `fd`.
+    fileprivate func all(of fd: CInt) -> [Watcher] {
+        guard !(readers.isEmpty && writers.isEmpty) else { return [] }
+        return [readers[fd], writers[fd]].compactMap { $0 }
+    }
+
     fileprivate subscript(direction: Operation.Direction, fd: CInt) -> Watcher? {
         get { direction == .read ? readers[fd] : writers[fd] }
         set { if direction == .read { readers[fd] = newValue } else { writers[fd] = newValue } }
@@ -25,6 +31,8 @@ private final class Watcher: OperationTarget {
     private unowned let loop: Loop
     private let fd: CInt
     private let direction: Operation.Direction
+    /// What the descriptor is open on.
+    let file: FileIdentity?
     fileprivate(set) var body: (() throws -> Void)?
     private(set) var site: CallSite
     var id = OperationID.none
@@ -38,6 +46,7 @@ private final class Watcher: OperationTarget {
         self.direction = direction
         self.site = site
         self.body = body
+        file = FileIdentity(fd)
     }
 
     /// The earlier callback is released after the access: what it held may call the loop.
@@ -54,10 +63,28 @@ private final class Watcher: OperationTarget {
         // it cannot be watched.
         self.body = nil
         loop.watchers[direction, fd] = nil
-        let error = LoopError(errno: -completion.result, operation: "watch descriptor \(fd)")
+        report(LoopError(errno: -completion.result, operation: "watch descriptor \(fd)"))
+    }
+
+    private func report(_ error: LoopError) {
         loop.callExceptionHandler(
             LoopExceptionContext(
                 message: "A watched descriptor failed", error: error, site: site))
+    }
+
+    /// The descriptor was closed, or handed over, and its number is another's.
+    func lose() {
+        loop.watchers[direction, fd] = nil
+        loop.cancel(id)
+        var earlier: (() throws -> Void)?
+        swap(&body, &earlier)
+        // Never inside the call that found it out.
+        loop.callSoonPlainly { [self] in
+            report(
+                LoopError(
+                    .closed, operation: "watch descriptor \(fd)",
+                    detail: "it was closed or handed over before the watch was removed"))
+        }
     }
 }
 
@@ -66,7 +93,8 @@ extension Loop {
     ///
     /// One reader for each descriptor: a second call replaces the callback. Reader and writer of
     /// the same descriptor are independent. The descriptor stays the caller's, who removes the
-    /// reader before closing it.
+    /// reader before closing it. A reader that was left is removed when the number comes back, to
+    /// this call or to a transport, and the exception handler is told.
     ///
     /// - Throws: ``LoopError`` when `fd` is not open, belongs to a transport, or is of a kind that
     ///   is never waited for (a regular file or a directory).
@@ -113,6 +141,9 @@ extension Loop {
         guard watchers.uses[UseKey(fd: fd, direction: direction)] == nil else {
             throw LoopError(
                 .inUse, operation: operation, detail: "a call waits for descriptor \(fd)")
+        }
+        for watcher in watchers.all(of: fd) where watcher.file != FileIdentity(fd) {
+            watcher.lose()
         }
         if let watcher = watchers[direction, fd] {
             watcher.replace(body, site)
@@ -172,6 +203,7 @@ extension Loop {
     /// Marks `fd` as belonging to a transport or server of this loop.
     package func claimDescriptor(_ fd: CInt) {
         if !watchers.uses.isEmpty { endUses(of: fd) }
+        for watcher in watchers.all(of: fd) { watcher.lose() }
         while claimedDescriptors.count <= Int(fd) { claimedDescriptors.append(false) }
         claimedDescriptors[Int(fd)] = true
     }

@@ -2,6 +2,7 @@
 
 import Glibc
 import GyreCore
+import GyreNet
 
 /// Watched descriptors: `addReader` and `addWriter`.
 enum Descriptors {
@@ -28,6 +29,9 @@ enum Descriptors {
         Behaviour(
             "aDescriptorNumberMayBeReusedAtOnce", [107], .descriptors,
             aDescriptorNumberMayBeReusedAtOnce),
+        Behaviour(
+            "aNumberOfAClosedDescriptorIsTheNextOnes", [107], .descriptors,
+            aNumberOfAClosedDescriptorIsTheNextOnes),
         Behaviour(
             "whatCannotBeWatchedIsRefused", [107], .descriptors, whatCannotBeWatchedIsRefused),
         Behaviour(
@@ -205,6 +209,42 @@ enum Descriptors {
         }
         try expect(calls, equals: Array(0..<20))
         try loop.close()
+    }
+
+    /// The program closes a descriptor that is watched, and its number comes back.
+    static func aNumberOfAClosedDescriptorIsTheNextOnes(_ kit: ConformanceKit) throws {
+        for isServed in [true, false] {
+            let loop = try kit.makeLoop()
+            var reports: [LoopError.Code?] = []
+            loop.exceptionHandler = { _, context in
+                reports.append((context.error as? LoopError)?.code)
+            }
+            let kind = CInt(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
+            var (first, second): ([CInt], [CInt]) = ([-1, -1], [-1, -1])
+            socketpair(AF_UNIX, kind, 0, &first)
+            socketpair(AF_UNIX, kind, 0, &second)
+            let (fd, live) = (first[0], LiveObjects())
+            try loop.addReader(fd, live.closure())
+            try loop.addWriter(fd, live.closure())
+            try kit.run(loop, .noWait)
+            // This closes what had the number.
+            try expect(dup2(second[0], fd), equals: fd, "the number comes back")
+            close(second[0])
+            let recorder = Recorder()
+            recorder.onData = { loop.stop() }
+            if isServed {
+                _ = try loop.connectAcceptedSocket(fd) { recorder }
+            } else {
+                try loop.addReader(fd) { loop.stop() }
+            }
+            try expect(send(second[1], [1 as UInt8], 1, 0), equals: 1)
+            try kit.run(loop)
+            try expect(reports, equals: [.closed, .closed])
+            try expect(live.count, equals: 0, "callbacks that are kept")
+            try loop.close()
+            if !isServed { close(fd) }
+            for fd in [first[1], second[1]] { close(fd) }
+        }
     }
 
     static func whatCannotBeWatchedIsRefused(_ kit: ConformanceKit) throws {
