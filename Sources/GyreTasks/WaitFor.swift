@@ -29,9 +29,12 @@ public func waitFor<Value: Sendable>(
     }
     defer { timer?.cancel() }
     try await future.suspendUntilDone()
-    if limit.hasExpired, future.isCancelled,
-        CurrentTask.body?.cancellations == cancellationsBefore
-    {
+    if limit.hasExpired, future.isCancelled {
+        guard CurrentTask.body?.cancellations == cancellationsBefore else {
+            // The task was cancelled, too: this is where that fails a wait, and no later one.
+            _ = CurrentTask.body?.endWait()
+            throw CancellationError()
+        }
         throw LoopError(.timedOut, operation: "waitFor", detail: "the limit was \(timeout)")
     }
     return try future.result()

@@ -17,6 +17,9 @@ enum Timeouts {
             anErrorOfTheCleanUpReplacesTheTimeout),
         Behaviour("cancellingWaitForCancels", [], .timeouts, cancellingWaitForCancels),
         Behaviour(
+            "aCancellationAtTheLimitFailsOneWait", [], .timeouts,
+            aCancellationAtTheLimitFailsOneWait),
+        Behaviour(
             "aBodyThatNeverWaitsAlwaysFinishes", [68], .timeouts,
             aBodyThatNeverWaitsAlwaysFinishes),
         Behaviour("aTimeoutIsRescheduled", [69], .timeouts, aTimeoutIsRescheduled),
@@ -179,6 +182,25 @@ enum Timeouts {
             both.cancel()
             try await expectAsyncError(CancellationError.self) { try await both.value }
             try expect(slow.isCancelled && both.isCancelled, "both are cancelled")
+        }
+    }
+
+    /// The time is up, and in the same iteration the task that waits is cancelled.
+    static func aCancellationAtTheLimitFailsOneWait(_ kit: ConformanceKit) throws {
+        try kit.runTask {
+            let loop = Loop.running
+            let never = LoopFuture<Int>(on: loop)
+            let waiter = loop.createTask {
+                try await expectAsyncError(CancellationError.self) {
+                    _ = try await waitFor(never, timeout: .seconds(1))
+                }
+                // To clean up, say.
+                try await sleep(.seconds(1))
+            }
+            try await sleep(.zero)
+            loop.callLater(.seconds(1)) { waiter.cancel() }
+            try await waiter.value
+            try expect(never.isCancelled, "what came too late is cancelled")
         }
     }
 
