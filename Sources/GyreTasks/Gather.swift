@@ -5,7 +5,8 @@ import GyreCore
 /// One future of the values of all `futures`, in their order.
 ///
 /// It fails with the first error, and is cancelled when one of them is; the others go on all the
-/// same. Cancelling it cancels all of them that are not done, and it ends when they did. A future
+/// same. Cancelling it cancels all of them that are not done, and it ends when the first of them
+/// is cancelled or fails, or when all of them ended; those that clean up may take longer. A future
 /// that stands there twice gives its value twice. Without any, the future is done at once.
 ///
 /// An error that it could not pass on, since another came first, is reported like any error that
