@@ -105,10 +105,14 @@ extension Loop {
 
     /// The task of the loop that the caller is a step of; nil in child tasks that Swift made.
     package static var taskOfStep: Unmanaged<AnyObject>? {
+        withCurrent { $0.state.pointee.tasks.find(gyre_current_swift_task()) } ?? nil
+    }
+
+    /// The loop that runs on this thread, not counted: it is not released meanwhile.
+    @inline(__always)
+    private static func withCurrent<Result>(_ body: (Loop) -> Result) -> Result? {
         guard let pointer = gyre_current_loop() else { return nil }
-        return Unmanaged<Loop>.fromOpaque(pointer)._withUnsafeGuaranteedRef {
-            $0.state.pointee.tasks.find(gyre_current_swift_task())
-        }
+        return Unmanaged<Loop>.fromOpaque(pointer)._withUnsafeGuaranteedRef(body)
     }
 
     /// Adds `task`, whose body the task `identity` of Swift runs, until ``removeTask(_:)``.
@@ -123,8 +127,11 @@ extension Loop {
         if isDebug { inspection.taskOfStep = task.name }
     }
 
-    /// The body of a task has ended.
-    package func removeTask(_ identity: UInt) { state.pointee.tasks.remove(identity) }
+    /// The body of a task has ended, whose step the caller is.
+    package static func removeTask(_ identity: UInt) {
+        let isRemoved: Void? = withCurrent { $0.state.pointee.tasks.remove(identity) }
+        if isRemoved == nil { trap("a task ended outside of its loop") }
+    }
 
     /// The tasks whose bodies have not ended, in no particular order.
     package var tasks: [any RegisteredTask] {

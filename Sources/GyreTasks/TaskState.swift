@@ -32,7 +32,7 @@ struct TaskState {
     init(name: String?) {
         givenName = name
         number = TaskNumbers.next()
-        parentNumber = CurrentTask.body?.taskNumber ?? 0
+        parentNumber = CurrentTask.number
     }
 }
 
@@ -52,7 +52,7 @@ extension LoopTask {
     /// The body has ended.
     @usableFromInline
     func leave() {
-        Loop.running.removeTask(state.identity)
+        Loop.removeTask(state.identity)
         state.identity = 0
     }
 
@@ -65,9 +65,9 @@ extension LoopTask {
         let fatal = error as? any LoopFatalError
         if let fatal { Loop.running.interrupt(fatal) }
         guard !isDone else { return }
-        if error is CancellationError { return become(.cancelled, nil) }
+        if error is CancellationError { return become(.cancelled) }
         if fatal != nil { markErrorAsSeen() }
-        become(.failure, error)
+        fail(error)
     }
 
     // MARK: Cancelling
@@ -102,6 +102,11 @@ enum CurrentTask {
     /// The task whose own body runs; nil in its child tasks, which wait for themselves.
     @inline(__always)
     static var body: LoopFutureBase? { reference?.takeUnretainedValue() }
+
+    /// Its number; 0 when there is none.
+    static var number: UInt64 {
+        reference.map { $0._withUnsafeGuaranteedRef { $0.taskNumber } } ?? 0
+    }
 
     /// The same, not counted: it stays until its body has ended, which runs.
     @inline(__always)
