@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import GyreCore
+
 // The parts of a future that depend on the type of its value, in a form that does not: what is
 // generic and not specialized, as every deinit is, looks its types up in tables.
 
@@ -65,13 +67,16 @@ struct FutureCallback {
     let body: (LoopFutureBase) throws -> Void
 
     @inlinable
-    init<Value>(_ body: @escaping (LoopFuture<Value>) throws -> Void) {
+    init<Value>(_ body: consuming @escaping (LoopFuture<Value>) throws -> Void) {
         // SAFETY: a closure takes a reference to an object in the same way whatever the class is,
         // and this one is handed the future it was added to, which is of its type.
         self = unsafeBitCast(TypedCallback(body: body), to: FutureCallback.self)
     }
 
-    init(of base: @escaping (LoopFutureBase) throws -> Void) { body = base }
+    init(of base: consuming @escaping (LoopFutureBase) throws -> Void) { body = base }
+
+    /// The same with the task-locals of this place, which is a step of a task.
+    var carried: FutureCallback { FutureCallback(of: Loop.running.carrying(body)) }
 }
 
 /// The same, of a future of one type.
@@ -80,7 +85,7 @@ struct TypedCallback<Value: Sendable> {
     @usableFromInline let body: (LoopFuture<Value>) throws -> Void
 
     @inlinable
-    init(body: @escaping (LoopFuture<Value>) throws -> Void) {
+    init(body: consuming @escaping (LoopFuture<Value>) throws -> Void) {
         self.body = body
     }
 }

@@ -26,7 +26,7 @@ extension Loop {
         let task = LoopTask<Value>(on: handle, name: name, file: file, line: line)
         // A closed loop runs nothing any more.
         guard !isClosed else {
-            task.become(.cancelled, nil)
+            task.become(.cancelled)
             return task
         }
         if eager { keepNextJob() }

@@ -92,7 +92,7 @@ public class LoopFuture<Value: Sendable>: LoopFutureBase, @unchecked Sendable {
     @inlinable
     public final func setError(_ error: any Error) throws(LoopError) {
         guard !isDone else { throw Self.doneAlready("setError") }
-        become(.failure, error)
+        fail(error)
     }
 
     /// Ends the future from any thread.
@@ -117,7 +117,7 @@ public class LoopFuture<Value: Sendable>: LoopFutureBase, @unchecked Sendable {
     final func succeed(_ value: Value) -> Bool {
         guard !isDone else { return false }
         storedValue.store(value)
-        become(.value, nil)
+        become(.value)
         return true
     }
 
@@ -130,8 +130,8 @@ public class LoopFuture<Value: Sendable>: LoopFutureBase, @unchecked Sendable {
         switch outcome {
         case .pending: return false
         case .value(let value): return succeed(value)
-        case .failure(let error): become(.failure, error)
-        case .cancelled: become(.cancelled, nil)
+        case .failure(let error): fail(error)
+        case .cancelled: become(.cancelled)
         }
         return true
     }
@@ -145,7 +145,9 @@ public class LoopFuture<Value: Sendable>: LoopFutureBase, @unchecked Sendable {
     ///
     /// A callback that a task adds sees the task-locals of that place.
     @inlinable
-    public final func addDoneCallback(_ body: @escaping (LoopFuture<Value>) throws -> Void) {
+    public final func addDoneCallback(
+        _ body: consuming @escaping (LoopFuture<Value>) throws -> Void
+    ) {
         addCarriedCallback(FutureCallback(body))
     }
 

@@ -59,6 +59,7 @@ public class LoopFutureBase: LoopDelivery, CancellableWait, @unchecked Sendable 
     // MARK: Looking
 
     /// Whether the future has a value, an error, or was cancelled.
+    @inlinable
     public final var isDone: Bool {
         checkThread()
         return status != .pending
@@ -115,7 +116,7 @@ public class LoopFutureBase: LoopDelivery, CancellableWait, @unchecked Sendable 
     @discardableResult
     public func cancel() -> Bool {
         guard !isDone else { return false }
-        become(.cancelled, nil)
+        become(.cancelled)
         return true
     }
 
@@ -133,10 +134,16 @@ public class LoopFutureBase: LoopDelivery, CancellableWait, @unchecked Sendable 
 
     /// Ends the future, which is pending.
     @usableFromInline
-    final func become(_ status: Status, _ failure: (any Error)?) {
+    final func become(_ status: Status) {
         self.status = status
-        self.failure = failure
         tellWaiters()
+    }
+
+    /// Ends the future, which is pending, with `error`.
+    @usableFromInline
+    final func fail(_ error: any Error) {
+        failure = error
+        become(.failure)
     }
 
     @usableFromInline
@@ -150,7 +157,7 @@ public class LoopFutureBase: LoopDelivery, CancellableWait, @unchecked Sendable 
     ///
     /// `identity` is for ``removeCallbacks(_:)``.
     package final func addCallback(
-        _ body: @escaping (LoopFutureBase) throws -> Void, identity: AnyObject? = nil
+        _ body: consuming @escaping (LoopFutureBase) throws -> Void, identity: AnyObject? = nil
     ) {
         add(.callback(FutureCallback(of: body), identity))
     }
@@ -158,10 +165,10 @@ public class LoopFutureBase: LoopDelivery, CancellableWait, @unchecked Sendable 
     /// As ``addCallback(_:identity:)``, with the task-locals of the task that calls this.
     @usableFromInline
     final func addCarriedCallback(
-        _ callback: FutureCallback, identity: AnyObject? = nil
+        _ callback: consuming FutureCallback, identity: AnyObject? = nil
     ) {
-        guard handle.isInStep else { return add(.callback(callback, identity)) }
-        addCallback(Loop.running.carrying(callback.body), identity: identity)
+        guard !handle.isInStep else { return add(.callback(callback.carried, identity)) }
+        add(.callback(consume callback, identity))
     }
 
     @usableFromInline
@@ -180,7 +187,7 @@ public class LoopFutureBase: LoopDelivery, CancellableWait, @unchecked Sendable 
         return waiters.count
     }
 
-    final func add(_ waiter: Waiters.Waiter) {
+    final func add(_ waiter: consuming Waiters.Waiter) {
         checkThread()
         waiters.append(waiter)
         if status != .pending { tellWaiters() }
@@ -190,11 +197,16 @@ public class LoopFutureBase: LoopDelivery, CancellableWait, @unchecked Sendable 
     /// from the first callback on in a delivery of their own.
     private final func tellWaiters() {
         guard !isDeliveryScheduled else { return }
-        while let continuation = waiters.removeFirstContinuation() { continuation.resume() }
+        if waiters.isFirstContinuation { resumeFirstTasks() }
         guard !waiters.isEmpty else { return }
         isDeliveryScheduled = true
         // On a closed loop nothing runs any more, and that includes what waits here.
         try? handle.schedule(self, site: site)
+    }
+
+    @inline(never)
+    private final func resumeFirstTasks() {
+        while let continuation = waiters.removeFirstContinuation() { continuation.resume() }
     }
 
     /// Tells those who waited when the delivery began; who comes meanwhile is told later.
@@ -203,7 +215,7 @@ public class LoopFutureBase: LoopDelivery, CancellableWait, @unchecked Sendable 
         var remaining = waiters.count
         while remaining > 0, let waiter = waiters.removeFirst() {
             remaining -= 1
-            switch waiter {
+            switch consume waiter {
             case .callback(let callback, _):
                 loop.runCallback(site: site) { try callback.body(self) }
             case .continuation(let continuation): continuation.resume()

@@ -24,6 +24,8 @@ struct Waiters {
     private var rest: Rest?
 
     /// Apart, so that a future is small.
+    ///
+    /// What uses it is not inlined, so that the way of a single one is short.
     private final class Rest {
         /// The ones before `next` are gone.
         var waiters: [Waiter?] = []
@@ -33,14 +35,23 @@ struct Waiters {
     var isEmpty: Bool { first == nil }
     var count: Int {
         guard first != nil else { return 0 }
-        return rest.map { 1 + $0.waiters.count - $0.next } ?? 1
+        return rest == nil ? 1 : 1 + restCount
     }
 
-    mutating func append(_ waiter: Waiter) {
+    private var restCount: Int {
+        @inline(never) get { rest.map { $0.waiters.count - $0.next } ?? 0 }
+    }
+
+    mutating func append(_ waiter: consuming Waiter) {
         guard first != nil else {
-            first = waiter
+            first = consume waiter
             return
         }
+        appendToRest(waiter)
+    }
+
+    @inline(never)
+    private mutating func appendToRest(_ waiter: Waiter) {
         let rest = rest ?? Rest()
         rest.waiters.append(waiter)
         self.rest = rest
@@ -48,14 +59,19 @@ struct Waiters {
 
     mutating func removeFirst() -> Waiter? {
         let oldest = first.take()
-        guard let rest else { return oldest }
+        if rest != nil { moveUp() }
+        return oldest
+    }
+
+    @inline(never)
+    private mutating func moveUp() {
+        guard let rest else { return }
         if rest.next < rest.waiters.count {
             first = rest.waiters[rest.next].take()
             rest.next += 1
         } else {
             self.rest = nil
         }
-        return oldest
     }
 
     /// The first, if it is a task that waits.
@@ -63,6 +79,11 @@ struct Waiters {
         guard case .continuation(let continuation) = first else { return nil }
         _ = removeFirst()
         return continuation
+    }
+
+    /// Whether the first is a task that waits; counts no reference.
+    var isFirstContinuation: Bool {
+        if case .continuation = first { true } else { false }
     }
 
     /// Removes every registration of `identity`, the observer itself where it is one.
