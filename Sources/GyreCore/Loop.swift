@@ -28,6 +28,9 @@ public final class Loop {
     // overlaps another: the queues hand out what they give up, and code of the user's runs, or is
     // released, only after the access.
     let state: UnsafeMutablePointer<LoopState>
+    /// What the bytes of a delivery are handed out in, kept for the next one.
+    // SAFETY: as above.
+    package let chunkStorage: UnsafeMutablePointer<AnyObject?>
 
     /// Whether the loop is inside a run.
     public var isRunning: Bool { state.pointee.isRunning }
@@ -70,6 +73,8 @@ public final class Loop {
         // Last: what is allocated before an error is thrown would never be freed.
         state = .allocate(capacity: 1)
         state.initialize(to: LoopState())
+        chunkStorage = .allocate(capacity: 1)
+        chunkStorage.initialize(to: nil)
         state.pointee.isDebug = getenv("GYRE_DEBUG").map { String(cString: $0) == "1" } ?? false
         handle = LoopHandle(waker: backend.waker)
         handle.bind(to: address)
@@ -81,6 +86,8 @@ public final class Loop {
         tearDown()
         state.deinitialize(count: 1)
         state.deallocate()
+        chunkStorage.deinitialize(count: 1)
+        chunkStorage.deallocate()
     }
 
     // MARK: The tick

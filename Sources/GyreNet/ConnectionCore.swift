@@ -17,23 +17,27 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
     /// When more than twice as many bytes wait to be read, the peer has to wait until they are not
     /// more than that.
     let limit: Int
-    let reading: WaitPoint
+    // How a task waits for data.
+    @exclusivity(unchecked) var waitState = WaitState.free
+    @exclusivity(unchecked) private(set) var isReadingPaused = false
+    @exclusivity(unchecked) private var isAtEnd = false
+    /// The rest of a line that was too long is dropped when it comes.
+    @exclusivity(unchecked) private var dropsLine = false
+    /// The peer is slow: who writes waits.
+    @exclusivity(unchecked) private(set) var isWritingPaused = false
+    /// The task that waits; nil when that is one of Swift.
+    @exclusivity(unchecked) var waitingTask: WaitingTask?
+    /// How many waits there were: the name of the present one, for a cancellation that is on its
+    /// way from another thread.
+    @exclusivity(unchecked) var waitNumber: UInt64 = 0
     /// What the delivery that runs brought, and nobody took yet.
     // SAFETY: memory of the loop, which ends with the delivery; `takeBack` empties this before.
     @exclusivity(unchecked) private var lent = UnsafeRawBufferPointer(start: nil, count: 0)
     /// What came before, and nobody took yet; empty while something is lent.
     @exclusivity(unchecked) private var buffer = ReadBuffer()
-    /// The storage of the last chunk, for the next one.
-    @exclusivity(unchecked) private var storage: ChunkStorage?
-    @exclusivity(unchecked) private var isReadingPaused = false
-    @exclusivity(unchecked) private var isAtEnd = false
-    /// The rest of a line that was too long is dropped when it comes.
-    @exclusivity(unchecked) private var dropsLine = false
     /// What came with the bytes, where the connection passes descriptors.
     @exclusivity(unchecked) private var passed: StreamDescriptors?
 
-    /// The peer is slow: who writes waits.
-    @exclusivity(unchecked) private(set) var isWritingPaused = false
     private var drains: [LoopFuture<Void>] = []
 
     @exclusivity(unchecked) private var loss: Loss?
@@ -48,7 +52,6 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
         self.loop = loop
         self.limit = limit
         self.whenMade = whenMade
-        reading = WaitPoint(on: loop.handle, waitingFor: "data")
     }
 
     // MARK: The transport calls
@@ -64,17 +67,17 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
         // SAFETY: the pointer is used inside this call only: what is lent is taken back, and a
         // chunk of it detached, before it ends.
         data.withUnsafeBytes { bytes in
-            if buffer.isEmpty, reading.isWaiting {
+            if buffer.isEmpty, isWaiting {
                 lent = bytes
-                reading.wake(on: loop)
-                takeBack(bytes)
+                wake()
+                takeBack()
             } else {
                 buffer.append(bytes)
-                reading.wake(on: loop)
+                wake()
             }
         }
         // Not while a task waits for more than that.
-        if buffer.count - limit > limit || areDescriptorsUnread, !reading.isWaiting {
+        if buffer.count - limit > limit || areDescriptorsUnread, !isWaiting {
             pauseReading()
         }
     }
@@ -96,14 +99,12 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
     private var areDescriptorsUnread: Bool { passed?.areUnread(arrivedCount) ?? false }
 
     /// The loop's memory ends with the call: what is left of it needs memory of its own.
-    private func takeBack(_ bytes: UnsafeRawBufferPointer) {
+    private func takeBack() {
         if lent.count > 0 {
             buffer.append(lent)
             lent = UnsafeRawBufferPointer(start: nil, count: 0)
         }
-        guard !isKnownUniquelyReferenced(&storage) else { return }
-        storage?.detach()
-        storage = nil
+        ChunkStorage.takeBack(on: loop)
     }
 
     private func pauseReading() {
@@ -112,14 +113,14 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
         transport?.pauseReading()
     }
 
-    private func resumeReading() {
+    func resumeReading() {
         isReadingPaused = false
         transport?.resumeReading()
     }
 
     func endOfFileReceived() -> Bool {
         isAtEnd = true
-        reading.wakeLater()
+        wakeLater()
         // The handler decides when it has nothing more to say.
         return true
     }
@@ -127,7 +128,7 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
     func connectionLost(_ error: (any Error)?) {
         loss = error.map { .error($0) } ?? .byItself
         transport = nil
-        reading.wakeLater()
+        wakeLater()
         for drain in drains { drain.succeed() }
         drains = []
         for ending in endings { ending.succeed() }
@@ -152,7 +153,7 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
 
     /// Throws when another task reads.
     func checkReader() throws(LoopError) {
-        guard !reading.isTaken else {
+        guard !isWaitTaken else {
             throw LoopError(.inUse, operation: "read", detail: "another task reads already")
         }
     }
@@ -195,11 +196,9 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
         guard lent.count > 0 else {
             return buffer.isEmpty ? nil : LoopChunk(copying: take(buffer.count))
         }
-        let storage = storage ?? ChunkStorage(lent: lent)
-        storage.lend(lent)
-        self.storage = storage
+        let chunk = LoopChunk(storage: .lending(lent, of: loop))
         lent = UnsafeRawBufferPointer(start: nil, count: 0)
-        return LoopChunk(storage: storage)
+        return chunk
     }
 
     /// Drops what is there of a line, and what comes of it later.
@@ -234,12 +233,6 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
 
     /// Whether everything was read.
     var isReadToEnd: Bool { arrivedCount == 0 && (isAtEnd || loss != nil) }
-
-    /// Announces a wait for more than is there: see ``WaitPoint``.
-    func beginWait() -> WaitPoint.Start {
-        if isReadingPaused { resumeReading() }
-        return reading.begin()
-    }
 
     /// The descriptors that came with what was read.
     func takeDescriptors() -> [Int32] { passed?.take(unread: arrivedCount) ?? [] }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import GyreCore
+
 /// Bytes that arrived on a connection.
 ///
 /// As long as the task that received them does not suspend, they stand where the kernel put them,
@@ -73,13 +75,16 @@ extension LoopChunk: RandomAccessCollection {
 extension LoopChunk: Sendable {}
 
 /// Where the bytes of a chunk are: lent by the loop, or their own.
+///
+/// A loop lends the bytes of one delivery at a time, so it has one of these, for one chunk after
+/// the other as long as none is kept.
 final class ChunkStorage {
     // SAFETY: `bytes` is memory of the loop only while the delivery runs that lent it, after which
     // `detach` copies it if a chunk is left; or it is `owned`, which is freed with this object.
     private(set) var bytes: UnsafeRawBufferPointer
     private var owned: UnsafeMutableRawBufferPointer?
 
-    init(lent bytes: UnsafeRawBufferPointer) {
+    private init(lent bytes: UnsafeRawBufferPointer) {
         self.bytes = bytes
     }
 
@@ -90,11 +95,31 @@ final class ChunkStorage {
 
     deinit { owned?.deallocate() }
 
-    /// Takes other memory of the loop's, when no chunk is left.
-    func lend(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
+    /// That of the loop, with the bytes of the delivery that runs.
+    static func lending(_ bytes: UnsafeRawBufferPointer, of loop: Loop) -> ChunkStorage {
+        guard let kept = loop.chunkStorage.pointee else {
+            let made = ChunkStorage(lent: bytes)
+            loop.chunkStorage.pointee = made
+            return made
+        }
+        // SAFETY: nothing else is stored there.
+        let storage = unsafeDowncast(kept, to: ChunkStorage.self)
+        storage.bytes = bytes
+        return storage
+    }
+
+    /// The delivery ends: what is left of its bytes, in a chunk that is kept, is copied.
+    static func takeBack(on loop: Loop) {
+        guard !isKnownUniquelyReferenced(&loop.chunkStorage.pointee),
+            let kept = loop.chunkStorage.pointee
+        else { return }
+        loop.chunkStorage.pointee = nil
+        // SAFETY: as above.
+        unsafeDowncast(kept, to: ChunkStorage.self).detach()
+    }
 
     /// Copies what was lent.
-    func detach() {
+    private func detach() {
         guard owned == nil else { return }
         let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
         copy.copyMemory(from: bytes)

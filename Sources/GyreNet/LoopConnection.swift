@@ -82,14 +82,14 @@ public struct LoopConnection: Sendable {
     }
 
     @usableFromInline
-    func park(_ continuation: UnsafeContinuation<Void, Never>) { core.reading.park(continuation) }
+    func park(_ continuation: UnsafeContinuation<Void, Never>) { core.park(continuation) }
 
     @usableFromInline
     @inline(never)
-    func parkInChild() async { await core.reading.parkInChild() }
+    func parkInChild() async { await core.parkInChild() }
 
     @usableFromInline
-    func endRead() throws(CancellationError) { try core.reading.end() }
+    func endRead() throws { try core.endWait() }
 
     @usableFromInline
     func readFromOutside() async throws -> LoopChunk? {

@@ -98,14 +98,14 @@ public struct LoopStreamReader: Sendable {
     }
 
     @usableFromInline
-    func park(_ continuation: UnsafeContinuation<Void, Never>) { core.reading.park(continuation) }
+    func park(_ continuation: UnsafeContinuation<Void, Never>) { core.park(continuation) }
 
     @usableFromInline
     @inline(never)
-    func parkInChild() async { await core.reading.parkInChild() }
+    func parkInChild() async { await core.parkInChild() }
 
     @usableFromInline
-    func endRead() throws(CancellationError) { try core.reading.end() }
+    func endRead() throws { try core.endWait() }
 
     @usableFromInline
     func readFromOutside(_ countMax: Int) async throws -> [UInt8] {
@@ -215,11 +215,11 @@ public struct LoopStreamReader: Sendable {
             if core.isBehindDroppedLine, let value = try attempt() { return value }
             switch core.beginWait() {
             // SAFETY: the wait point resumes it once.
-            case .suspends: await suspendHere { core.reading.park($0) }
-            case .isInChild: await core.reading.parkInChild()
+            case .suspends: await suspendHere { core.park($0) }
+            case .isInChild: await core.parkInChild()
             case .isCancelled: break
             }
-            try core.reading.end()
+            try core.endWait()
         }
     }
 }

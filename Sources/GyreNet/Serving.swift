@@ -112,8 +112,8 @@ func runningLoop(_ operation: String) throws(LoopError) -> Loop {
 }
 
 /// The handlers of a server that run on one loop.
-final class Handlers {
-    private var running: [UInt64: LoopTask<Void>] = [:]
+final class Handlers: FutureObserver {
+    private var running: [Int: LoopTask<Void>] = [:]
     private var isEnding = false
 
     func start(
@@ -133,9 +133,12 @@ final class Handlers {
             }
         }
         guard !task.isDone else { return }
-        running[task.number] = task
-        task.addCallback { [self] _ in running[task.number] = nil }
+        let number = Int(task.number)
+        running[number] = task
+        task.addObserver(self, index: number)
     }
+
+    func futureIsDone(_ index: Int) { running[index] = nil }
 
     /// Cancels them, and waits for all.
     func end(on loop: Loop, patience: Duration) async throws {

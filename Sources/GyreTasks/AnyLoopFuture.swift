@@ -24,7 +24,7 @@ public protocol AnyLoopFuture: AnyObject, Sendable {
 }
 
 /// Something that is told when futures are done, as done-callbacks are: in a later iteration.
-protocol FutureObserver: AnyObject {
+package protocol FutureObserver: AnyObject {
     /// The future that was observed under `index` is done.
     func futureIsDone(_ index: Int)
 }
@@ -44,7 +44,7 @@ protocol ObservableFuture: AnyLoopFuture {
 extension LoopFuture: AnyLoopFuture {}
 
 extension LoopFuture: ObservableFuture {
-    func addObserver(_ observer: any FutureObserver, index: Int) {
+    package func addObserver(_ observer: any FutureObserver, index: Int) {
         add(.observer(observer, index))
     }
 

@@ -34,5 +34,5 @@ final class DelegatingFuture<Value: Sendable>: LoopFuture<Value>, @unchecked Sen
         return complete(outcome)
     }
 
-    override var waitDescription: String { "\(kind) at \(site)" }
+    package override var waitDescription: String { "\(kind) at \(site)" }
 }

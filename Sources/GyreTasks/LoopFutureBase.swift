@@ -3,7 +3,7 @@
 public import GyreCore
 
 /// Something that a task waits for, and whose waiting ends when the task is cancelled.
-protocol CancellableWait: AnyObject {
+package protocol CancellableWait: AnyObject {
     /// Ends the waiting, which tells who waits; false when it ended already.
     func cancelWait() -> Bool
     /// What is waited for, in the list of tasks.
@@ -255,9 +255,9 @@ public class LoopFutureBase: LoopDelivery, CancellableWait, @unchecked Sendable 
 
     // MARK: For tasks that wait
 
-    func cancelWait() -> Bool { cancel() }
+    package func cancelWait() -> Bool { cancel() }
 
-    var waitDescription: String { "the future made at \(site)" }
+    package var waitDescription: String { "the future made at \(site)" }
 
     @usableFromInline
     final func checkThread() {

@@ -107,7 +107,7 @@ public final class LoopTask<Value: Sendable>: LoopFuture<Value>, @unchecked Send
 
     // MARK: For what the body waits for
 
-    override var waitDescription: String { "task \(name)" }
+    package override var waitDescription: String { "task \(name)" }
 
     override func beginWait(for wait: any CancellableWait) -> Bool {
         guard wait !== self else { return false }

@@ -38,5 +38,5 @@ private final class SleepWait: LoopFuture<Void>, @unchecked Sendable {
 
     func end() { _ = complete(.value(())) }
 
-    override var waitDescription: String { "sleep at \(site)" }
+    package override var waitDescription: String { "sleep at \(site)" }
 }

@@ -111,7 +111,7 @@ public final class LoopTaskGroup: OwnTaskScope, FutureObserver, @unchecked Senda
         return children.count
     }
 
-    func futureIsDone(_ index: Int) {
+    package func futureIsDone(_ index: Int) {
         let child = children.removeValue(forKey: index)
         if let error = child?.takeError() {
             errors.append(error)

@@ -116,6 +116,27 @@ enum CurrentTask {
     }
 }
 
+/// A task whose body waits for something that is no future.
+package struct WaitingTask {
+    // SAFETY: its body, which has not ended, holds it.
+    private let task: Unmanaged<LoopFutureBase>
+
+    /// Announces that the task that runs waits for `wait`, which is cancelled at once when a
+    /// cancellation is pending.
+    ///
+    /// Nil in a task of Swift, which learns from Swift that it is cancelled.
+    package static func begin(_ wait: any CancellableWait) -> WaitingTask? {
+        guard let task = CurrentTask.reference else { return nil }
+        _ = task._withUnsafeGuaranteedRef { $0.beginWait(for: wait) }
+        return WaitingTask(task: task)
+    }
+
+    /// Ends the wait.
+    ///
+    /// - Returns: Whether it fails: the task was cancelled before it went on.
+    package func end() -> Bool { task._withUnsafeGuaranteedRef { $0.endWait() } }
+}
+
 /// Tasks are numbered as they are made.
 private enum TaskNumbers {
     private static let made = Atomic<UInt64>(0)

@@ -142,5 +142,5 @@ private final class WaitTicket<Message: Sendable>: LoopFuture<Message>, @uncheck
         return true
     }
 
-    override var waitDescription: String { "the \(line.name) made at \(site)" }
+    package override var waitDescription: String { "the \(line.name) made at \(site)" }
 }
