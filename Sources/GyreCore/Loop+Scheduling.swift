@@ -33,6 +33,7 @@ extension Loop {
         return ready.append(.callback(body), site: site)
     }
 
+    @inline(__always)
     func enqueue(_ work: consuming ReadyWork, site: CallSite) {
         guard !isClosed else { return }
         _ = ready.append(work, site: site)

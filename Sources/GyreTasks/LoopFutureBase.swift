@@ -187,6 +187,7 @@ public class LoopFutureBase: LoopDelivery, CancellableWait, @unchecked Sendable 
         return waiters.count
     }
 
+    @inline(__always)
     final func add(_ waiter: consuming Waiters.Waiter) {
         checkThread()
         waiters.append(waiter)
