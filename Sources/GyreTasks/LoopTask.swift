@@ -81,7 +81,9 @@ public final class LoopTask<Value: Sendable>: LoopFuture<Value>, @unchecked Send
     /// ``LoopFutureBase/isCancelled``.
     ///
     /// `Task.isCancelled` of Swift is set too, and stays set: `Task.sleep`, and child tasks made
-    /// from then on, are cancelled from the start.
+    /// from then on, are cancelled from the start. A body that was in such a wait meets the
+    /// cancellation there, and once more in its next wait of the loop; one that catches it and goes
+    /// on takes it back with ``uncancel()``.
     ///
     /// - Returns: False when the task was done.
     @discardableResult
