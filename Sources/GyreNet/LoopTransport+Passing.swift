@@ -82,7 +82,7 @@ extension LoopTransport {
         switch attempt {
         case .wouldBlock: return
         case .finished(let count) where count > 0:
-            deliver(UnsafeRawBufferPointer(rebasing: buffer[..<Int(count)]))
+            deliverPieces(UnsafeRawBufferPointer(rebasing: buffer[..<Int(count)]))
         case .finished(0):
             receivedEnd()
             // The end is a level, too.

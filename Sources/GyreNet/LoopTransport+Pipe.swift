@@ -29,7 +29,8 @@ extension LoopTransport {
     // SAFETY: read fills at most the memory it is given, the loop's, and what it filled is lent to
     // the protocol before anything else is read.
     private func read() {
-        guard isReading, !state.contains(.ending) else { return }
+        // What is held comes first, in a callback that waits.
+        guard isReading, held.isEmpty, !state.contains(.ending) else { return }
         guard kind != .passing else { return receivePassing() }
         let buffer = loop.scratchMemory.bytes
         switch attempting({ Glibc.read(fd, buffer.baseAddress, buffer.count) }) {

@@ -14,6 +14,9 @@ enum BufferedProtocols {
         Behaviour(
             "aBufferedProtocolThatPausesIsLeftAlone", [92], .transports,
             aBufferedProtocolThatPausesIsLeftAlone),
+        Behaviour(
+            "aPausedBufferOfAPassingConnectionIsLeftAlone", [92], .transports,
+            aPausedBufferOfAPassingConnectionIsLeftAlone),
         Behaviour("anEmptyBufferIsAnError", [], .transports, anEmptyBufferIsAnError),
         Behaviour(
             "aBufferedProtocolServesWithoutATransport", [], .transports,
@@ -137,6 +140,35 @@ enum BufferedProtocols {
         try expectPattern(proto.received, count: 1000)
         try expect(proto.pieces >= 100, "\(proto.pieces) pieces")
         try expect(proto.events, equals: [.made, .data, .end, .lost])
+    }
+
+    static func aPausedBufferOfAPassingConnectionIsLeftAlone(_ kit: ConformanceKit) throws {
+        let loop = try kit.makeLoop()
+        let proto = Assembler(10)
+        var isPaused = false
+        proto.onData = {
+            try expect(!isPaused, "data while reading is paused")
+            isPaused = true
+            proto.transport?.pauseReading()
+            loop.callSoon {
+                isPaused = false
+                proto.transport?.resumeReading()
+            }
+        }
+        proto.onLost = { loop.stop() }
+        var ends: [CInt] = [-1, -1]
+        let kind = CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
+        try expect(socketpair(AF_UNIX, kind, 0, &ends), equals: 0)
+        var options = LoopSocketOptions()
+        options.passesDescriptors = true
+        _ = try loop.connectAcceptedSocket(ends[0], options: options) { proto }
+        let bytes = pattern(1000)
+        try expect(send(ends[1], bytes, bytes.count, 0), equals: bytes.count)
+        close(ends[1])
+        try kit.run(loop)
+        try expectPattern(proto.received, count: 1000)
+        try expect(proto.events, equals: [.made, .data, .end, .lost])
+        try loop.close()
     }
 
     static func anEmptyBufferIsAnError(_ kit: ConformanceKit) throws {
