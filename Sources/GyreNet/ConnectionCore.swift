@@ -256,11 +256,18 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
         return isWritingPaused
     }
 
+    /// How many tasks wait to write, or for the end, for tests.
+    var waiterCount: Int { drains.count + endings.count }
+
     /// Waits until the peer has caught up.
     func drain() async throws {
         let drain = LoopFuture<Void>(on: loop)
         drains.append(drain)
-        try await drain.value
+        do { try await drain.value } catch {
+            // The peer may be slow for long.
+            drains.removeAll { $0 === drain }
+            throw error
+        }
         if loss != nil { throw lossError(of: "write") }
     }
 
@@ -284,7 +291,11 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
         if loss == nil {
             let ending = LoopFuture<Void>(on: loop)
             endings.append(ending)
-            try await ending.value
+            do { try await ending.value } catch {
+                // The connection may last.
+                endings.removeAll { $0 === ending }
+                throw error
+            }
         }
         if case .error(let error) = loss { throw error }
     }

@@ -94,7 +94,11 @@ final class DatagramCore: LoopDatagramProtocol, @unchecked Sendable {
         guard isWritingPaused else { return }
         let drain = LoopFuture<Void>(on: loop)
         drains.append(drain)
-        try await drain.value
+        do { try await drain.value } catch {
+            // The kernel may have no room for long.
+            drains.removeAll { $0 === drain }
+            throw error
+        }
     }
 
     /// Closes after what is kept was sent, and waits for that; when the task is cancelled

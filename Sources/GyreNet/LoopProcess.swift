@@ -36,6 +36,9 @@ public struct LoopProcess: Sendable {
     /// nil while it runs, or off the loop's thread.
     public var returnCode: CInt? { handle.isOnLoop ? core.process.returnCode : nil }
 
+    /// How many tasks wait for the process, for tests.
+    package var waiterCount: Int { core.waiterCount }
+
     /// Waits until the process has ended.
     ///
     /// Its piped output may still be to be read. A process that writes more than its pipe holds,

@@ -34,8 +34,12 @@ extension LoopServer {
     /// - Throws: `CancellationError` when the task is cancelled; the server goes on.
     public func waitClosed() async throws {
         let done = LoopFuture<Void>(on: loop)
-        waitClosed { if !done.isDone { try? done.setResult(()) } }
-        try await done.value
+        let waiter = addWaiter { if !done.isDone { try? done.setResult(()) } }
+        do { try await done.value } catch {
+            // The server may go on for long.
+            removeWaiter(waiter)
+            throw error
+        }
     }
 
     // MARK: The connections

@@ -24,7 +24,8 @@ public final class LoopServer {
     private let options: LoopServerOptions
     private let makeProtocol: () -> any LoopStreamProtocol
     private var listeners: [Listener] = []
-    private var waiters: [() -> Void] = []
+    private var waiters: [(number: UInt64, body: () -> Void)] = []
+    private var waitersMade: UInt64 = 0
     /// The loops that serve the connections; nil is the server's own.
     var group: LoopGroup?
     /// What is on each loop of the group, until the server has ended.
@@ -131,10 +132,20 @@ public final class LoopServer {
 
     /// Calls `body` in a later iteration, once the server is closed and its last connection has
     /// ended, in either order.
-    public func waitClosed(_ body: @escaping () -> Void) {
-        waiters.append(body)
+    public func waitClosed(_ body: @escaping () -> Void) { _ = addWaiter(body) }
+
+    /// Waits as ``waitClosed(_:)``, and returns a number for ``removeWaiter(_:)``.
+    func addWaiter(_ body: @escaping () -> Void) -> UInt64 {
+        waitersMade += 1
+        waiters.append((waitersMade, body))
         wakeWaiters()
+        return waitersMade
     }
+
+    func removeWaiter(_ number: UInt64) { waiters.removeAll { $0.number == number } }
+
+    /// How many wait for the end, for tests.
+    package var waiterCount: Int { waiters.count }
 
     /// The addresses that are listened at, with the ports that the system picked.
     ///
@@ -164,7 +175,7 @@ public final class LoopServer {
 
     private func wakeWaiters() {
         guard isClosed, connectionCount == 0 else { return }
-        for waiter in waiters { loop.callSoonPlainly { waiter() } }
+        for waiter in waiters { loop.callSoonPlainly(waiter.body) }
         waiters = []
         shares = []
     }

@@ -78,6 +78,9 @@ public struct LoopStreamWriter: Sendable {
         return core.isWritingPaused
     }
 
+    /// How many tasks wait for the stream, for tests.
+    package var waiterCount: Int { core.waiterCount }
+
     @usableFromInline
     func waitUntilDrained() async throws {
         guard core.isHere else { return try await core.onLoop { try await drain() } }

@@ -12,6 +12,7 @@ final class ProcessCore: @unchecked Sendable {
     let process: LoopSubprocessTransport
     /// The pipes to the standard streams, in their order.
     let pipes: [ConnectionCore?]
+    private var exits: [LoopFuture<Void>] = []
 
     init(_ spawned: SpawnedProcess, loop: Loop, limit: Int) throws(LoopError) {
         self.loop = loop
@@ -24,14 +25,27 @@ final class ProcessCore: @unchecked Sendable {
             pipes[Int(number)] ?? ConnectionCore(on: loop, limit: limit) { _ in }
         }
         process.begin()
+        process.whenExited { [weak self] in self?.tellExit() }
     }
+
+    /// How many tasks wait for the end, for tests.
+    var waiterCount: Int { exits.count }
 
     func waitForExit() async throws -> CInt {
         while true {
             if let code = process.returnCode { return code }
             let exit = LoopFuture<Void>(on: loop)
-            process.whenExited { if !exit.isDone { try? exit.setResult(()) } }
-            try await exit.value
+            exits.append(exit)
+            do { try await exit.value } catch {
+                // The process may run for long, and be asked for again and again.
+                exits.removeAll { $0 === exit }
+                throw error
+            }
         }
+    }
+
+    private func tellExit() {
+        for exit in exits where !exit.isDone { try? exit.setResult(()) }
+        exits = []
     }
 }

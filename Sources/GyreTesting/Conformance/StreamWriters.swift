@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
 import GyreCore
 import GyreNet
 import GyreTasks
@@ -27,6 +28,9 @@ enum StreamWriters {
             "cancellingAnOpenLeavesNothing", [99], .streamWriters, cancellingAnOpenLeavesNothing),
         Behaviour("aStreamServesOtherThreads", [], .streamWriters, aStreamServesOtherThreads),
         Behaviour("aStreamKnowsItsAddresses", [], .streamWriters, aStreamKnowsItsAddresses),
+        Behaviour(
+            "waitsThatAreCancelledLeaveNothing", [], .streamWriters,
+            waitsThatAreCancelledLeaveNothing),
     ]
 
     /// Runs `body` on a new loop, with a server whose connections `handler` serves, until both have
@@ -288,6 +292,40 @@ enum StreamWriters {
             writer.close()
             try await writer.waitClosed()
             try expect(writer.peerAddress == nil && writer.transport == nil, "it is gone")
+        }
+    }
+
+    /// Who looks at a slow peer, or at a process that lasts, from time to time.
+    static func waitsThatAreCancelledLeaveNothing(_ kit: ConformanceKit) throws {
+        let end = SharedValue<LoopFuture<Void>?>(nil)
+        try serving(kit) { _, _ in
+            try await end.value?.value
+        } _: { server in
+            end.update { $0 = LoopFuture(on: Loop.running) }
+            let (_, writer) = try await open(server)
+            try writer.write(pattern(8 << 20))
+            let process = try Loop.running.createSubprocessExec("sleep", ["1000"])
+            for _ in 0..<3 {
+                for number in 0..<4 {
+                    try await expectAsyncError(.timedOut) {
+                        try await waitFor(timeout: .milliseconds(1)) {
+                            switch number {
+                            case 0: try await writer.drain()
+                            case 1: try await writer.waitClosed()
+                            case 2: try await process.wait()
+                            default: try await server.waitClosed()
+                            }
+                        }
+                    }
+                }
+            }
+            try expect(writer.waiterCount, equals: 0, "waits for a stream")
+            try expect(process.waiterCount, equals: 0, "waits for a process")
+            try expect(server.waiterCount, equals: 0, "waits for a server")
+            try process.kill()
+            try expect(try await process.wait(), equals: -SIGKILL)
+            writer.abort()
+            try end.value?.setResult(())
         }
     }
 }
