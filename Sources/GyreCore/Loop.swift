@@ -269,7 +269,8 @@ public final class Loop {
         state.pointee.isStopping = true
     }
 
-    private func runTicks(_ ticks: () -> Void) throws {
+    /// Throws what a run would throw now.
+    package func checkMayRun() throws {
         guard !isClosed else { throw LoopError(.closed, operation: "run") }
         guard !isInherited else { throw Loop.inheritedError }
         guard !isRunning else { throw LoopError(.alreadyRunning, operation: "run") }
@@ -282,6 +283,10 @@ public final class Loop {
                 .wrongThread, operation: "run",
                 detail: "a loop on \(backend.name) runs on the thread of its first run for good")
         }
+    }
+
+    private func runTicks(_ ticks: () -> Void) throws {
+        try checkMayRun()
         state.pointee.isRunning = true
         handle.takeOwnership()
         gyre_set_current_loop(UnsafeMutableRawPointer(bitPattern: address))

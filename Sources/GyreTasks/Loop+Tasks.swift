@@ -102,7 +102,9 @@ extension Loop {
         name: String? = nil, file: StaticString = #fileID, line: UInt = #line,
         _ body: sending @escaping () async throws -> Value
     ) throws -> Value {
-        try runUntilComplete(createTask(name: name, file: file, line: line, body))
+        // Otherwise it would run later, in the run that stands in the way.
+        try checkMayRun()
+        return try runUntilComplete(createTask(name: name, file: file, line: line, body))
     }
 }
 

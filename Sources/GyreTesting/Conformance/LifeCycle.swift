@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import GyreCore
+import GyreTasks
 
 /// Running, stopping and closing a loop.
 enum LifeCycle {
@@ -174,10 +175,14 @@ enum LifeCycle {
         let loop = try kit.makeLoop()
         var outcome: Result<Void, any Error> = .success(())
         var isUsable = false
+        let began = SharedValue(false)
         loop.callSoon {
             outcome = Result {
                 try expectError(.alreadyRunning) { try loop.runForever() }
                 try expectError(.alreadyRunning) { try loop.run(.noWait) }
+                try expectError(.alreadyRunning) {
+                    try loop.runUntilComplete { began.value = true }
+                }
             }
             loop.callSoon {
                 isUsable = true
@@ -187,6 +192,7 @@ enum LifeCycle {
         try kit.run(loop)
         try outcome.get()
         try expect(isUsable, "the loop did not go on")
+        try expect(!began.value, "what could not be run was run all the same")
         try expect(!loop.isRunning, "the loop says that it still runs")
     }
 
