@@ -34,7 +34,8 @@ struct TaskTable: ~Copyable {
 
     /// Adds `task`, whose body `identity` runs; one that is there already is replaced.
     mutating func insert(_ task: AnyObject, identity: UInt) {
-        if count * 2 > mask { grow() }
+        // At most three quarters full.
+        if (count + 1) * 4 > (mask + 1) * 3 { grow() }
         let index = index(of: identity)
         if slots[index].identity == 0 { count += 1 }
         slots[index] = Slot(identity: identity, task: .passUnretained(task))

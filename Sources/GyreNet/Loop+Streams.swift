@@ -129,13 +129,23 @@ extension Loop {
 extension ConnectionCore {
     /// Runs `handler` in a task, which begins at once.
     fileprivate func serve(_ handler: @escaping LoopStreamHandler) {
-        loop.createTask(eager: true) { [self] in
-            defer { close() }
-            do {
-                try await handler(LoopStreamReader(self), LoopStreamWriter(self))
-            } catch let error where !(error is CancellationError) {
-                loop.handle(thrown: error, message: "The handler of a connection threw an error")
+        _ = loop.createTask { [self] task in
+            Task(executorPreference: loop.handle) { [self] in
+                // Nobody could cancel it before.
+                _ = task.begin()
+                var result: Result<Void, any Error> = .success(())
+                do {
+                    try await handler(LoopStreamReader(self), LoopStreamWriter(self))
+                } catch is CancellationError {
+                    result = .failure(CancellationError())
+                } catch {
+                    loop.handle(thrown: error, message: Self.handlerFailed)
+                }
+                close()
+                task.end(result)
             }
         }
     }
+
+    private static var handlerFailed: String { "The handler of a connection threw an error" }
 }

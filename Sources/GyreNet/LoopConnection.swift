@@ -44,7 +44,7 @@ public struct LoopConnection: Sendable {
             case .chunk(let chunk): return chunk
             case .end: return nil
             case .isOutside: return try await readFromOutside()
-            // SAFETY: the wait point resumes it once.
+            // SAFETY: the connection resumes it once.
             case .suspends: await suspendHere { park($0) }
             case .isInChild: await parkInChild()
             case .isCancelled: break

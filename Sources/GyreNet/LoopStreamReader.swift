@@ -57,7 +57,7 @@ public struct LoopStreamReader: Sendable {
             switch try startRead(countMax) {
             case .bytes(let bytes): return bytes
             case .isOutside: return try await readFromOutside(countMax)
-            // SAFETY: the wait point resumes it once.
+            // SAFETY: the connection resumes it once.
             case .suspends: await suspendHere { park($0) }
             case .isInChild: await parkInChild()
             case .isCancelled: break
@@ -214,7 +214,7 @@ public struct LoopStreamReader: Sendable {
             try core.checkReader()
             if core.isBehindDroppedLine, let value = try attempt() { return value }
             switch core.beginWait() {
-            // SAFETY: the wait point resumes it once.
+            // SAFETY: the connection resumes it once.
             case .suspends: await suspendHere { core.park($0) }
             case .isInChild: await core.parkInChild()
             case .isCancelled: break

@@ -71,13 +71,7 @@ public final class LoopTransport {
     private var resource: Int32 = -1
     var owner: (any ConnectionOwner)?
     private var lossError: (any Error)?
-    var fileSending: LoopFileSending?
-    /// The protocol, when it has buffers of its own.
-    var buffered: (any LoopBufferedProtocol)?
-    /// Descriptors that arrived and were not taken.
-    var passed: PassedDescriptors?
-    /// What reads the descriptor where it is a file.
-    var fileReading: FileReading?
+    var extras: Extras?
 
     /// Takes over `fd`; with `isPlain` the protocol is known to lend no buffers.
     init(
@@ -293,10 +287,8 @@ public final class LoopTransport {
     /// Gives back what is the system's, and lets go of the protocol object.
     private func release() {
         queue = nil
-        passed = nil
-        fileSending = nil
         fileReading.take()?.end(on: loop)
-        buffered = nil
+        extras = nil
         held = []
         proto = nil
         if kind != .socket { NonBlocking.end(fd) }
