@@ -30,24 +30,19 @@ package final class BlockingPool: Sendable {
     ///
     /// - Throws: ``LoopError`` when there is no thread to run it and none can be started.
     package func run(_ job: @escaping Job) throws(LoopError) {
-        let starts = state.withCheckedLock { state in
+        let error = state.withCheckedLock { state -> CInt in
             if state.generation != gyre_fork_generation() { state = State() }
+            var error: CInt = 0
+            if state.running < threadsMax {
+                // Under the lock, so that nobody counts on a thread that does not come.
+                error = startThread()
+                if error == 0 { state.running += 1 }
+            }
+            guard state.running > 0 else { return error }
             state.waiting.append(job)
-            guard state.running < threadsMax else { return false }
-            state.running += 1
-            return true
+            return 0
         }
-        guard starts else { return }
-        let error = startThread()
-        guard error != 0 else { return }
-        let isStranded = state.withCheckedLock { state in
-            state.running -= 1
-            // Other threads, where there are any, take the job.
-            guard state.running == 0 else { return false }
-            state.waiting = RingBuffer()
-            return true
-        }
-        if isStranded { throw LoopError(errno: error, operation: "pthread_create") }
+        if error != 0 { throw LoopError(errno: error, operation: "pthread_create") }
     }
 
     private func startThread() -> CInt {
