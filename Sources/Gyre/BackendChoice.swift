@@ -27,8 +27,10 @@ package enum BackendChoice {
     }
 
     /// Makes a loop as programs use it: while it runs on the main thread, the main actor runs too.
-    static func makeProgramLoop(_ choice: LoopPolicy.Choice) throws(LoopError) -> Loop {
-        let loop = try makeLoop(choice)
+    static func makeProgramLoop(
+        _ choice: LoopPolicy.Choice, clock: LoopClock = .monotonic
+    ) throws(LoopError) -> Loop {
+        let loop = try makeLoop(choice, clock: clock)
         loop.aroundRun = { loop throws(LoopError) in try loop.serveMainQueue() }
         return loop
     }

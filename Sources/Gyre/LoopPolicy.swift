@@ -98,6 +98,14 @@ public enum LoopPolicy: String, Sendable, CaseIterable, CustomStringConvertible 
         try BackendChoice.makeProgramLoop(LoopPolicy.Choice(policy: self, origin: "parameter"))
     }
 
+    /// Makes a loop of this policy that goes by `clock`, as ``makeLoop(policy:clock:)``.
+    ///
+    /// - Throws: As ``makeLoop()``.
+    public func makeLoop(clock: LoopClock) throws(LoopError) -> Loop {
+        try BackendChoice.makeProgramLoop(
+            LoopPolicy.Choice(policy: self, origin: "parameter"), clock: clock)
+    }
+
     /// Whether this machine gives this policy right now, or why not.
     ///
     /// Makes such a loop and closes it again.
@@ -117,4 +125,16 @@ public enum LoopPolicy: String, Sendable, CaseIterable, CustomStringConvertible 
 ///   ``LoopError/Code/policyUnavailable`` when the machine does not give the one named.
 public func makeLoop(policy: LoopPolicy? = nil) throws(LoopError) -> Loop {
     try BackendChoice.makeProgramLoop(LoopPolicy.choice(named: policy))
+}
+
+/// Makes a loop as ``makeLoop(policy:)`` that goes by `clock`.
+///
+/// For tests of code with timers: with the manual clock of the product `GyreTesting` an hour takes
+/// no time. <doc:TestingWithAClock> shows it.
+///
+/// - Throws: As ``makeLoop(policy:)``.
+public func makeLoop(
+    policy: LoopPolicy? = nil, clock: LoopClock
+) throws(LoopError) -> Loop {
+    try BackendChoice.makeProgramLoop(LoopPolicy.choice(named: policy), clock: clock)
 }

@@ -4,7 +4,7 @@ import Glibc
 
 /// The clock of a loop: nanoseconds that never go back and do not stop for the wall clock.
 ///
-/// It is the system's `CLOCK_MONOTONIC`, or a manual clock in tests.
+/// It is the system's `CLOCK_MONOTONIC`, or in tests the manual clock of the product `GyreTesting`.
 public struct LoopClock: Sendable {
     /// A point in time of a ``LoopClock``.
     public struct Instant: InstantProtocol, Sendable {
@@ -29,6 +29,31 @@ public struct LoopClock: Sendable {
         /// Whether `left` comes before `right`.
         public static func < (left: Instant, right: Instant) -> Bool {
             left.nanoseconds < right.nanoseconds
+        }
+
+        /// The instant `duration` after `instant`, as ``advanced(by:)``.
+        public static func + (instant: Instant, duration: Duration) -> Instant {
+            instant.advanced(by: duration)
+        }
+
+        /// The instant `duration` before `instant`, as ``advanced(by:)``.
+        public static func - (instant: Instant, duration: Duration) -> Instant {
+            instant.advanced(by: .zero - duration)
+        }
+
+        /// The time from `right` until `left`, as ``duration(to:)``.
+        public static func - (left: Instant, right: Instant) -> Duration {
+            right.duration(to: left)
+        }
+
+        /// Moves `instant` by `duration`, as ``advanced(by:)``.
+        public static func += (instant: inout Instant, duration: Duration) {
+            instant = instant + duration
+        }
+
+        /// Moves `instant` back by `duration`, as ``advanced(by:)``.
+        public static func -= (instant: inout Instant, duration: Duration) {
+            instant = instant - duration
         }
     }
 

@@ -23,6 +23,7 @@ public func asCompleted<Future: AnyLoopFuture>(
 }
 
 /// Futures of several types, as they are done, see `asCompleted(_:timeout:)`.
+@_disfavoredOverload
 public func asCompleted(
     _ futures: [any AnyLoopFuture], timeout: Duration? = nil,
     file: StaticString = #fileID, line: UInt = #line

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import GyreCore
+public import GyreCore
 
 /// Suspends the task for `delay`, on the loop it runs on.
 ///
@@ -22,6 +22,27 @@ public func sleep(
     defer { timer.cancel() }
     try await wait.suspend()
     try wait.result()
+}
+
+/// Suspends the task until `deadline`, by the clock of the loop it runs on.
+///
+/// For work in a rhythm, which does not drift as it would with a delay after each step:
+///
+///     var next = Loop.running.now
+///     while true {
+///         try await step()
+///         next += .seconds(1)
+///         try await sleep(until: next)
+///     }
+///
+/// A deadline that has passed is a delay of zero; else as `sleep(_:)`.
+///
+/// - Throws: As `sleep(_:)`.
+public func sleep(
+    until deadline: LoopClock.Instant, file: StaticString = #fileID, line: UInt = #line
+) async throws {
+    let now = Loop.current?.now ?? deadline
+    try await sleep(now.duration(to: deadline), file: file, line: line)
 }
 
 /// Goes on in the next iteration.

@@ -30,6 +30,7 @@ public func wait<Future: AnyLoopFuture>(
 }
 
 /// Waits for futures of several types, see `wait(_:timeout:returnWhen:)`.
+@_disfavoredOverload
 public func wait(
     _ futures: [any AnyLoopFuture], timeout: Duration? = nil,
     returnWhen: LoopWaitCondition = .allCompleted,

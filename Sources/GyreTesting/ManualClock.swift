@@ -5,10 +5,11 @@ import Synchronization
 
 /// A clock that stands still until a test moves it, so that tests of timers take no time.
 ///
-/// A loop is made with it through ``loopClock``. With ``Movement/toTheNextDeadline``, a loop that
-/// has nothing to do moves the clock to its next deadline instead of sleeping; the time then passes
-/// as fast as the callbacks run. With ``Movement/byHand`` only ``advance(by:)`` moves it, and a
-/// loop that waits for a deadline blocks until something else wakes it.
+/// A loop is made with it by `makeLoop(clock: clock.loopClock)` of the module `Gyre`. With
+/// ``Movement/toTheNextDeadline``, a loop that has nothing to do moves the clock to its next
+/// deadline instead of sleeping; the time then passes as fast as the callbacks run. With
+/// ``Movement/byHand`` only ``advance(by:)`` moves it, and a loop that waits for a deadline blocks
+/// until something else wakes it.
 ///
 /// I/O is not part of the clock's world: a jump does not wait for bytes that are on their way.
 ///

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Gyre
 import GyreTesting
 import Testing
 
@@ -59,6 +60,31 @@ struct LoopClockTests {
         #expect(instant.duration(to: other) == .nanoseconds(-125))
         let ends = (LoopClock.Instant(nanoseconds: .min), LoopClock.Instant(nanoseconds: .max))
         #expect(ends.0.duration(to: ends.1) == .nanoseconds(Int64.max) - .nanoseconds(Int64.min))
+    }
+
+    @Test("Instants and durations are added and subtracted")
+    func operators() {
+        var instant = LoopClock.Instant(nanoseconds: 100)
+        #expect((instant + .nanoseconds(50)).nanoseconds == 150)
+        #expect((instant - .nanoseconds(150)).nanoseconds == -50)
+        #expect(instant - LoopClock.Instant(nanoseconds: 30) == .nanoseconds(70))
+        instant += .nanoseconds(5)
+        #expect(instant.nanoseconds == 105)
+        instant -= .nanoseconds(10)
+        #expect(instant.nanoseconds == 95)
+    }
+
+    @Test("The loop of a program has a manual clock where it is asked for")
+    func programLoop() throws {
+        let clock = ManualClock()
+        let start = clock.now
+        for loop in try [
+            makeLoop(clock: clock.loopClock), LoopPolicy.epoll.makeLoop(clock: clock.loopClock),
+        ] {
+            try loop.runUntilComplete { try await Gyre.sleep(.seconds(3600)) }
+            try loop.close()
+        }
+        #expect(clock.now - start == .seconds(7200))
     }
 
     @Test("A manual clock moves by hand, or to the deadlines of its loop")

@@ -253,6 +253,11 @@ enum Combinators {
             for try await _ in asCompleted([LoopFuture<Int>]()) {
                 throw ConformanceFailure("there is nothing to give")
             }
+            // The type of what is made here is kept.
+            for try await task in asCompleted([5, 4].map { returning($0, after: $0) }) {
+                ended.append(try task.result())
+            }
+            try expect(ended, equals: [1, -1, 3, 4, 5])
             let text = returning("text", after: 1)
             var count = 0
             for try await future in asCompleted([text, returning(1, after: 2)]) {

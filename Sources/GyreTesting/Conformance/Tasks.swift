@@ -26,6 +26,7 @@ enum Tasks {
         Behaviour("currentTaskIsTheOneThatRuns", [50], .tasks, currentTaskIsTheOneThatRuns),
         Behaviour("aTaskNobodyKeepsRunsToItsEnd", [51], .tasks, aTaskNobodyKeepsRunsToItsEnd),
         Behaviour("sleepOfZeroYieldsOneTurn", [52], .tasks, sleepOfZeroYieldsOneTurn),
+        Behaviour("sleepingUntilKeepsARhythm", [], .tasks, sleepingUntilKeepsARhythm),
         Behaviour(
             "cancellingASleeperRemovesItsTimer", [53], .tasks, cancellingASleeperRemovesItsTimer),
         Behaviour("anEagerTaskRunsInsideTheCall", [54], .tasks, anEagerTaskRunsInsideTheCall),
@@ -211,6 +212,23 @@ enum Tasks {
         }
         for task in tasks { try kit.complete(task, on: loop) }
         try expect(order.value, equals: ["a0", "b0", "a1", "b1", "a2", "b2"])
+    }
+
+    static func sleepingUntilKeepsARhythm(_ kit: ConformanceKit) throws {
+        try kit.runTask {
+            let loop = Loop.running
+            let start = loop.now
+            var next = start
+            for step in 1...3 {
+                try await sleep(.milliseconds(400))
+                next += .seconds(1)
+                try await sleep(until: next)
+                try expect(loop.seconds(since: start), equals: Int64(step), "seconds")
+            }
+            // What has passed is one turn.
+            try await sleep(until: start)
+            try expect(loop.seconds(since: start), equals: 3, "seconds after the past")
+        }
     }
 
     static func cancellingASleeperRemovesItsTimer(_ kit: ConformanceKit) throws {
