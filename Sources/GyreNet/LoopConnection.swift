@@ -240,3 +240,13 @@ public struct LoopConnection: Sendable {
         handle.isOnLoop ? core.look(body) : nil
     }
 }
+
+extension LoopConnection: Hashable {
+    /// Whether both are of one connection, so that a set holds each connection once.
+    public static func == (left: LoopConnection, right: LoopConnection) -> Bool {
+        left.core === right.core
+    }
+
+    /// Feeds what tells connections apart into `hasher`.
+    public func hash(into hasher: inout Hasher) { hasher.combine(ObjectIdentifier(core)) }
+}

@@ -157,3 +157,13 @@ public struct LoopStreamWriter: Sendable {
         try body(core)
     }
 }
+
+extension LoopStreamWriter: Hashable {
+    /// Whether both are of one connection, so that a set holds each stream once.
+    public static func == (left: LoopStreamWriter, right: LoopStreamWriter) -> Bool {
+        left.core === right.core
+    }
+
+    /// Feeds what tells connections apart into `hasher`.
+    public func hash(into hasher: inout Hasher) { hasher.combine(ObjectIdentifier(core)) }
+}

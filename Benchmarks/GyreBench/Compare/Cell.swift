@@ -95,7 +95,9 @@ extension Cell {
     private static func parse(_ text: String, _ workload: Workload) throws -> [Cell] {
         let parts = text.split(separator: "/", omittingEmptySubsequences: false)
         guard let bytes = parseSize(parts[0]), 1...(1 << 28) ~= bytes else {
-            throw BenchError("\"\(text)\" does not start with a size such as 1k or 512")
+            let kinds = Workload.allCases.map { "\($0)" }.joined(separator: ", ")
+            throw BenchError(
+                "\"\(text)\" is none of \(kinds), and does not start with a size such as 1k or 512")
         }
         if parts.count == 1 {
             return try usualCounts(bytes, workload, text).map {

@@ -27,6 +27,7 @@ enum StreamWriters {
         Behaviour(
             "cancellingAnOpenLeavesNothing", [99], .streamWriters, cancellingAnOpenLeavesNothing),
         Behaviour("aStreamServesOtherThreads", [], .streamWriters, aStreamServesOtherThreads),
+        Behaviour("aSetHoldsEachStreamOnce", [], .streamWriters, aSetHoldsEachStreamOnce),
         Behaviour("aStreamKnowsItsAddresses", [], .streamWriters, aStreamKnowsItsAddresses),
         Behaviour(
             "waitsThatAreCancelledLeaveNothing", [], .streamWriters,
@@ -61,6 +62,25 @@ enum StreamWriters {
         _ server: LoopServer
     ) async throws -> (LoopStreamReader, LoopStreamWriter) {
         try await Loop.running.openConnection(host: "127.0.0.1", port: try server.port)
+    }
+
+    static func aSetHoldsEachStreamOnce(_ kit: ConformanceKit) throws {
+        try serving(kit, handler: echo) { server in
+            let (first, second) = (try await open(server).1, try await open(server).1)
+            var writers: Set<LoopStreamWriter> = [first, second, first]
+            try expect(writers.count, equals: 2, "streams")
+            writers.remove(first)
+            try expect(writers, equals: [second])
+            first.close()
+            second.close()
+            let port = try server.port
+            try await withConnection(to: "127.0.0.1", port: port) { one in
+                try await withConnection(to: "127.0.0.1", port: port) { other in
+                    let connections: Set<LoopConnection> = [one, other, one]
+                    try expect(connections.count, equals: 2, "connections")
+                }
+            }
+        }
     }
 
     static func aStreamServerEchoesEveryByte(_ kit: ConformanceKit) throws {
