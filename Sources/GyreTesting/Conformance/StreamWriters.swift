@@ -323,7 +323,8 @@ enum StreamWriters {
         } _: { server in
             end.update { $0 = LoopFuture(on: Loop.running) }
             let (_, writer) = try await open(server)
-            try writer.write(pattern(8 << 20))
+            // More than the buffers of the kernel and of the peer's loop ever take.
+            try writer.write([UInt8](repeating: 0, count: 64 << 20))
             let process = try Loop.running.createSubprocessExec("sleep", ["1000"])
             for _ in 0..<3 {
                 for number in 0..<4 {
