@@ -325,7 +325,7 @@ enum StreamWriters {
             let (_, writer) = try await open(server)
             // More than the buffers of the kernel and of the peer's loop ever take.
             try writer.write([UInt8](repeating: 0, count: 64 << 20))
-            let process = try Loop.running.createSubprocessExec("sleep", ["1000"])
+            let process = try Loop.running.createSubprocessExec("sleep", ["60"])
             for _ in 0..<3 {
                 for number in 0..<4 {
                     try await expectAsyncError(.timedOut) {
