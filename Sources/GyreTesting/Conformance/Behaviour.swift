@@ -77,6 +77,10 @@ public struct Behaviour: Sendable, CustomStringConvertible {
     public let group: Group
     /// It changes or observes what the whole process shares (signals, the descriptors that are
     /// open), so nothing else may run in the process meanwhile.
+    ///
+    /// What must be gone as soon as its descriptor is closed belongs here too, as a port at which
+    /// nobody listens any more: a child that another test starts holds every descriptor of the
+    /// process between its fork and its exec.
     public let isProcessWide: Bool
     /// It cannot be checked on a machine without IPv6.
     public let needsIPv6: Bool

@@ -29,7 +29,8 @@ extension Servers {
                 "aConnectionComesFromTheChosenAddress", [], .servers, isProcessWide: true,
                 aConnectionComesFromTheChosenAddress),
             Behaviour(
-                "anAwaitedConnectionIsMade", [85], .servers, anAwaitedConnectionIsMade),
+                "anAwaitedConnectionIsMade", [85], .servers, isProcessWide: true,
+                anAwaitedConnectionIsMade),
             Behaviour(
                 "anAwaitedConnectionIsCancelledAtAnyPoint", [99], .servers,
                 anAwaitedConnectionIsCancelledAtAnyPoint),
@@ -266,8 +267,8 @@ extension Servers {
         try kit.runTask {
             let loop = Loop.running
             let far = Recorder()
-            let server = try loop.createServer(host: "127.0.0.1", port: 0) { far }
-            let port = try server.port
+            let port = try freePort()
+            let server = try loop.createServer(host: "127.0.0.1", port: port) { far }
             let (transport, near) = try await loop.createConnection(
                 host: "127.0.0.1", port: port, makeProtocol: { Recorder() })
             try expect(near.events, equals: [.made], "made before it returns")

@@ -20,7 +20,8 @@ enum Datagrams {
             "aConnectedEndpointHearsItsPeerOnly", [], .datagrams,
             aConnectedEndpointHearsItsPeerOnly),
         Behaviour(
-            "whatDidNotArriveIsReported", [98], .datagrams, whatDidNotArriveIsReported),
+            "whatDidNotArriveIsReported", [98], .datagrams, isProcessWide: true,
+            whatDidNotArriveIsReported),
         Behaviour("aDatagramTooLargeIsReported", [], .datagrams, aDatagramTooLargeIsReported),
         Behaviour("pausedEndpointsKeepDatagrams", [], .datagrams, pausedEndpointsKeepDatagrams),
         Behaviour(

@@ -12,10 +12,10 @@ enum Servers {
                 "closingAServerLeavesItsConnections", [100], .servers,
                 closingAServerLeavesItsConnections),
             Behaviour(
-                "aClosedServerRefusesAndFreesItsPort", [100], .servers,
+                "aClosedServerRefusesAndFreesItsPort", [100], .servers, isProcessWide: true,
                 aClosedServerRefusesAndFreesItsPort),
             Behaviour(
-                "aClosedLoopFreesThePortsOfItsServers", [9, 100], .servers,
+                "aClosedLoopFreesThePortsOfItsServers", [9, 100], .servers, isProcessWide: true,
                 aClosedLoopFreesThePortsOfItsServers),
             Behaviour(
                 "waitClosedWaitsForTheServerAndItsConnections", [101], .servers,
@@ -65,8 +65,8 @@ enum Servers {
     static func aClosedServerRefusesAndFreesItsPort(_ kit: ConformanceKit) throws {
         let loop = try kit.makeLoop()
         for _ in 0..<10 {
-            let server = try loop.createServer(host: "127.0.0.1", port: 0) { Recorder() }
-            let port = try server.port
+            let port = try freePort()
+            let server = try loop.createServer(host: "127.0.0.1", port: port) { Recorder() }
             _ = try RawPeer(port: port)
             // Once it accepts, and once before it did.
             try kit.run(loop, .noWait)
@@ -86,16 +86,7 @@ enum Servers {
     }
 
     static func aClosedLoopFreesThePortsOfItsServers(_ kit: ConformanceKit) throws {
-        // Outside the range from which the system hands out ports: nobody else gets it meanwhile.
-        var port = 0
-        while port == 0 {
-            let loop = try kit.makeLoop()
-            let candidate = Int.random(in: 20_000..<32_000)
-            if (try? loop.createServer(host: "127.0.0.1", port: candidate) { Recorder() }) != nil {
-                port = candidate
-            }
-            try loop.close()
-        }
+        let port = try freePort()
         for _ in 0..<10 {
             let loop = try kit.makeLoop()
             // The same port every time, at once.

@@ -17,7 +17,9 @@ enum UnixSockets {
             Behaviour(
                 "aFileThatIsNoSocketIsAnErrorAndStays", [103], .unixSockets,
                 aFileThatIsNoSocketIsAnErrorAndStays),
-            Behaviour("aPathThatIsServedIsInUse", [103], .unixSockets, aPathThatIsServedIsInUse),
+            Behaviour(
+                "aPathThatIsServedIsInUse", [103], .unixSockets, isProcessWide: true,
+                aPathThatIsServedIsInUse),
             Behaviour(
                 "theSocketFileGoesWithItsServerOnly", [103], .unixSockets,
                 theSocketFileGoesWithItsServerOnly),
