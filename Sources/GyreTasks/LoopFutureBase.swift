@@ -154,21 +154,27 @@ public class LoopFutureBase: LoopDelivery, CancellableWait, @unchecked Sendable 
     // MARK: Telling
 
     /// Adds a callback of the library itself, which needs nobody's task-locals.
-    ///
-    /// `identity` is for ``removeCallbacks(_:)``.
-    package final func addCallback(
-        _ body: consuming @escaping (LoopFutureBase) throws -> Void, identity: AnyObject? = nil
-    ) {
-        add(.callback(FutureCallback(of: body), identity))
+    package final func addCallback(_ body: consuming @escaping (LoopFutureBase) throws -> Void) {
+        add(.callback(FutureCallback(of: body)))
     }
 
-    /// As ``addCallback(_:identity:)``, with the task-locals of the task that calls this.
-    @usableFromInline
-    final func addCarriedCallback(
-        _ callback: consuming FutureCallback, identity: AnyObject? = nil
+    /// As ``addCallback(_:)``; `identity` is for ``removeCallbacks(_:)``.
+    final func addCallback(
+        _ body: @escaping (LoopFutureBase) throws -> Void, identity: AnyObject
     ) {
-        guard !handle.isInStep else { return add(.callback(callback.carried, identity)) }
-        add(.callback(consume callback, identity))
+        add(.removable(FutureCallback(of: body), identity))
+    }
+
+    /// As ``addCallback(_:)``, with the task-locals of the task that calls this.
+    @usableFromInline
+    final func addCarriedCallback(_ callback: consuming FutureCallback) {
+        guard !handle.isInStep else { return add(.callback(callback.carried)) }
+        add(.callback(consume callback))
+    }
+
+    /// As ``addCarriedCallback(_:)``; `identity` is for ``removeCallbacks(_:)``.
+    final func addCarriedCallback(_ callback: FutureCallback, identity: AnyObject) {
+        add(.removable(handle.isInStep ? callback.carried : callback, identity))
     }
 
     @usableFromInline
@@ -217,7 +223,7 @@ public class LoopFutureBase: LoopDelivery, CancellableWait, @unchecked Sendable 
         while remaining > 0, let waiter = waiters.removeFirst() {
             remaining -= 1
             switch consume waiter {
-            case .callback(let callback, _):
+            case .callback(let callback), .removable(let callback, _):
                 loop.runCallback(site: site) { try callback.body(self) }
             case .continuation(let continuation): continuation.resume()
             case .observer(let observer, let index): observer.futureIsDone(index)

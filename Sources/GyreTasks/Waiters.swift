@@ -5,16 +5,17 @@
 /// The first needs no allocation: mostly there is only one.
 struct Waiters {
     enum Waiter {
-        /// With an identity, where it may be removed.
-        case callback(FutureCallback, AnyObject?)
+        case callback(FutureCallback)
+        /// A callback that may be removed, by its identity.
+        case removable(FutureCallback, AnyObject)
         case continuation(UnsafeContinuation<Void, Never>)
         case observer(any FutureObserver, Int)
 
         func isRegistration(of identity: AnyObject) -> Bool {
             switch self {
-            case .callback(_, let other): other === identity
+            case .removable(_, let other): other === identity
             case .observer(let other, _): other === identity
-            case .continuation: false
+            case .callback, .continuation: false
             }
         }
     }
