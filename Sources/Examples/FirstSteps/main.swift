@@ -10,11 +10,13 @@ import Gyre
 
 func timer() throws {
     let loop = try makeLoop()
-    loop.callLater(.milliseconds(50)) {
-        print("world")
-        loop.stop()
+    loop.callSoon {
+        print("Hello")
+        loop.callLater(.milliseconds(50)) {
+            print("world")
+            loop.stop()
+        }
     }
-    loop.callSoon { print("Hello") }
     try loop.runForever()
     try loop.close()
 }
@@ -44,7 +46,7 @@ func fetch(_ page: String, takes delay: Duration) async throws -> Int {
 func several() throws {
     try Gyre.run {
         let loop = Loop.running
-        let slow = loop.createTask { try await fetch("slow", takes: .milliseconds(60)) }
+        let slow = loop.createTask { try await fetch("slow", takes: .milliseconds(500)) }
         let quick = loop.createTask { try await fetch("quick", takes: .milliseconds(20)) }
         let sizes = try await gather(slow, quick).value
         print("\(sizes.0) and \(sizes.1) bytes")
@@ -64,7 +66,7 @@ func limits() throws {
             }
         }
         do {
-            try await waitFor(job, timeout: .milliseconds(20))
+            try await waitFor(job, timeout: .milliseconds(500))
         } catch let error as LoopError where error.code == .timedOut {
             print("that took too long")
         }
