@@ -55,6 +55,9 @@ struct Compare: ParsableCommand {
         if let seconds, !(0.05...600 ~= seconds) {
             throw ValidationError("--seconds takes a number from 0.05 to 600")
         }
+        if let failure = congestion.flatMap(CongestionControl.failure) {
+            throw ValidationError(failure)
+        }
         do {
             _ = try (
                 chosenCells(), chosenPolicies(), PeerGroup.parse(list: peers),

@@ -18,6 +18,20 @@ enum CongestionControl {
         return allowed.contains("cubic") ? "cubic" : "reno"
     }
 
+    /// Why the kernel cannot give sockets the congestion control `name`; nil when it has it.
+    static func failure(of name: String) -> String? {
+        let fd = socket(AF_INET, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        defer { close(fd) }
+        let result = setsockopt(
+            fd, CInt(IPPROTO_TCP), TCP_CONGESTION, name, socklen_t(name.utf8.count))
+        // Not allowed here is no failure: it may be inside a namespace.
+        guard result != 0, errno == ENOENT else { return nil }
+        let path = "/proc/sys/net/ipv4/tcp_available_congestion_control"
+        let available = System.readFile(path)?.split(whereSeparator: \.isWhitespace) ?? []
+        return "the kernel has no congestion control \(name); it has "
+            + available.joined(separator: ", ")
+    }
+
     /// Continues inside a namespace and does not return.
     ///
     /// Returns why not when that is impossible.
