@@ -67,7 +67,11 @@ let package = Package(
                 "gyre-global-top-level",
             ]),
         .executableTarget(
-            name: "gyre-conformance", dependencies: ["Gyre", "GyreCore", "GyreTesting"],
+            name: "gyre-conformance",
+            dependencies: [
+                "Gyre", "GyreCore", "GyreTesting",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
             path: "Tests/ConformanceRunner"
         ),
         .executableTarget(name: "gyre-deny", path: "Tests/Deny"),

@@ -2,76 +2,88 @@
 //
 // gyre-conformance: the conformance suite without a test framework, for surroundings in which the
 // test runner itself would not work, such as one with system calls refused.
-//
-//     gyre-conformance [--policy POLICY] [NAME ...]   checks the behaviours, or those named
-//     gyre-conformance --selection [--policy POLICY]  says which loop is made, and why
-//     gyre-conformance --list                         names the behaviours
-//     gyre-conformance [--policy POLICY] --fuzz SEED ... [--operations COUNT]
-//                                                     cancels tasks at random points, COUNT
-//                                                     operations (a million) for every seed
-//     gyre-conformance [--policy POLICY] --replay SEED
-//                                                     runs one round of that again
-//     gyre-conformance [--policy POLICY] --traffic SEED ... [--operations COUNT]
-//                                                     cancels clients of connections, streams,
-//                                                     datagrams and processes at random points,
-//                                                     which send COUNT bytes (a million) each
-//
-//     gyre-conformance [--policy POLICY] --soak SECONDS [--connections COUNT] [--seed SEED]
-//                                                     keeps COUNT connections (ten thousand) open
-//                                                     that end at random, and counts every byte;
-//                                                     a second process has the ends that connect
-//
-// Without a policy the loops are made as a program's are: by GYRE_LOOP, by the default that
-// --default POLICY sets, or automatic.
 
+import ArgumentParser
 import Glibc
 import Gyre
 import GyreCore
 import GyreTesting
 
-struct Arguments {
-    var policy: LoopPolicy?
-    var names: Set<String> = []
-    var showsSelection = false
-    var listsNames = false
-    /// The seeds of random cancellation, and the round to run again.
-    var fuzzSeeds: [UInt64] = []
-    var trafficSeeds: [UInt64] = []
-    var operations = 1_000_000
-    var replay: UInt64?
-    /// How long connections come and go at random, and how many at once.
-    var soakSeconds: Int?
-    var connections = 10_000
-    /// The addresses that this process connects to: it was started by one that soaks.
-    var soakServers: String?
-    var seed: UInt64 = 1
+struct Conformance: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "gyre-conformance", abstract: "Checks that loops show the behaviours.")
 
-    init(_ arguments: ArraySlice<String>) throws {
-        var rest = arguments
-        while let argument = rest.popFirst() {
-            switch argument {
-            case "--policy": policy = try LoopPolicy(named: rest.popFirst() ?? "")
-            case "--default": try LoopPolicy.setDefault(LoopPolicy(named: rest.popFirst() ?? ""))
-            case "--selection": showsSelection = true
-            case "--list": listsNames = true
-            case "--fuzz": fuzzSeeds += Self.seeds(in: &rest)
-            case "--traffic": trafficSeeds += Self.seeds(in: &rest)
-            case "--operations": operations = rest.popFirst().flatMap { Int($0) } ?? operations
-            case "--replay": replay = rest.popFirst().flatMap { UInt64($0) }
-            case "--soak": soakSeconds = rest.popFirst().flatMap { Int($0) }
-            case "--soak-clients-of": soakServers = rest.popFirst()
-            case "--connections":
-                connections = rest.popFirst().flatMap { Int($0) } ?? connections
-            case "--seed": seed = rest.popFirst().flatMap { UInt64($0) } ?? seed
-            default: names.insert(argument)
-            }
+    @Option(
+        help: """
+            The loops to check. (default: as in a program: by GYRE_LOOP, by --default, or automatic)
+            """,
+        transform: LoopPolicy.init(named:))
+    var policy: LoopPolicy?
+    @Option(name: .customLong("default"), help: "The default that the program sets.")
+    var programDefaults: [String] = []
+    @Flag(name: .customLong("selection"), help: "Say which loop is made, and why.")
+    var showsSelection = false
+    @Flag(name: .customLong("list"), help: "Name the behaviours.")
+    var listsNames = false
+    @Option(
+        name: .customLong("fuzz"), parsing: .upToNextOption,
+        help: "Cancel tasks at random points, --operations operations for every seed.")
+    var fuzzSeeds: [UInt64] = []
+    @Option(help: "Run the one round again that --fuzz named.")
+    var replay: UInt64?
+    @Option(
+        name: .customLong("traffic"), parsing: .upToNextOption,
+        help: """
+            Cancel clients of connections, streams, datagrams and processes at random points, \
+            which send --operations bytes each, for every seed.
+            """)
+    var trafficSeeds: [UInt64] = []
+    @Option(help: "How much --fuzz and --traffic do.")
+    var operations = 1_000_000
+    @Option(
+        name: .customLong("soak"),
+        help: """
+            Keep --connections connections open for so many seconds that end at random, and \
+            count every byte; a second process has the ends that connect.
+            """)
+    var soakSeconds: Int?
+    @Option(help: "How many connections --soak keeps open.")
+    var connections = 10_000
+    @Option(help: "The seed of --soak.")
+    var seed: UInt64 = 1
+    /// The addresses that this process connects to: it was started by one that soaks.
+    @Option(name: .customLong("soak-clients-of"), help: .hidden)
+    var soakServers: String?
+    @Argument(help: "The behaviours to check. (default: all)")
+    var names: [String] = []
+
+    func validate() throws {
+        let unknown = Set(names).subtracting(Behaviour.all.map(\.name)).sorted()
+        guard unknown.isEmpty else {
+            throw ValidationError("no behaviours: \(unknown.joined(separator: ", ")); see --list")
         }
     }
 
-    private static func seeds(in rest: inout ArraySlice<String>) -> [UInt64] {
-        let seeds = rest.prefix { UInt64($0) != nil }
-        rest = rest.dropFirst(seeds.count)
-        return seeds.compactMap { UInt64($0) }
+    func run() throws {
+        for name in programDefaults { try LoopPolicy.setDefault(LoopPolicy(named: name)) }
+        if showsSelection {
+            try showSelection(policy)
+        } else if replay != nil || !fuzzSeeds.isEmpty {
+            try fuzz(self)
+        } else if !trafficSeeds.isEmpty {
+            try runTraffic(self)
+        } else if let soakSeconds {
+            try soak(self, seconds: soakSeconds)
+        } else if listsNames {
+            for behaviour in behaviours { print(behaviour) }
+        } else if try check(behaviours, policy) > 0 {
+            throw ExitCode.failure
+        }
+    }
+
+    /// Those that are named, or all.
+    var behaviours: [Behaviour] {
+        names.isEmpty ? Behaviour.all : Behaviour.all.filter { names.contains($0.name) }
     }
 }
 
@@ -99,7 +111,7 @@ func makeKit(_ policy: LoopPolicy?, quietly: Bool = false) throws -> Conformance
 }
 
 /// Cancels at random points, and throws when something was lost.
-func fuzz(_ arguments: Arguments) throws {
+func fuzz(_ arguments: Conformance) throws {
     let kit = try makeKit(arguments.policy)
     if let seed = arguments.replay {
         print("round \(seed): \(try CancellationFuzz.replay(kit, seed))")
@@ -115,7 +127,7 @@ func fuzz(_ arguments: Arguments) throws {
 }
 
 /// Cancels what reads and writes at random points, and throws when something was lost.
-func runTraffic(_ arguments: Arguments) throws {
+func runTraffic(_ arguments: Conformance) throws {
     let kit = try makeKit(arguments.policy)
     for seed in arguments.trafficSeeds {
         for traffic in FuzzTraffic.allCases {
@@ -129,7 +141,7 @@ func runTraffic(_ arguments: Arguments) throws {
 }
 
 /// Keeps many connections busy, and throws when something was lost or is left.
-func soak(_ arguments: Arguments, seconds: Int) throws {
+func soak(_ arguments: Conformance, seconds: Int) throws {
     let kit = try makeKit(arguments.policy, quietly: arguments.soakServers != nil)
     let (connections, seed) = (arguments.connections, arguments.seed)
     if let servers = arguments.soakServers {
@@ -171,42 +183,4 @@ func check(_ behaviours: [Behaviour], _ policy: LoopPolicy?) throws -> Int {
     return failures
 }
 
-func main() throws -> CInt {
-    let arguments = try Arguments(CommandLine.arguments.dropFirst())
-    if arguments.showsSelection {
-        try showSelection(arguments.policy)
-        return EXIT_SUCCESS
-    }
-    if arguments.replay != nil || !arguments.fuzzSeeds.isEmpty {
-        try fuzz(arguments)
-        return EXIT_SUCCESS
-    }
-    if !arguments.trafficSeeds.isEmpty {
-        try runTraffic(arguments)
-        return EXIT_SUCCESS
-    }
-    if let seconds = arguments.soakSeconds {
-        try soak(arguments, seconds: seconds)
-        return EXIT_SUCCESS
-    }
-    var behaviours = Behaviour.all
-    if !arguments.names.isEmpty {
-        behaviours = behaviours.filter { arguments.names.contains($0.name) }
-        guard behaviours.count == arguments.names.count else {
-            print("some of \(arguments.names.sorted()) are no behaviours: see --list")
-            return 2
-        }
-    }
-    if arguments.listsNames {
-        for behaviour in behaviours { print(behaviour) }
-        return EXIT_SUCCESS
-    }
-    return try check(behaviours, arguments.policy) == 0 ? EXIT_SUCCESS : EXIT_FAILURE
-}
-
-do {
-    exit(try main())
-} catch {
-    print("error=\(error)")
-    exit(EXIT_FAILURE)
-}
+Conformance.main()
