@@ -141,10 +141,15 @@ extension Loop {
             case .actor:
                 job.job.runSynchronously(
                     isolatedTo: handle.asUnownedSerialExecutor(), taskExecutor: executor)
-            case .global: programExecutor?.run(job.job, isOfMainActor: false)
-            case .mainActor: programExecutor?.run(job.job, isOfMainActor: true)
+            case .global, .mainActor: runOfProgram(job)
             }
         }
+    }
+
+    // Apart, since inlined its look at a property would be made at every turn, job or not.
+    @inline(never)
+    private func runOfProgram(_ job: Job) {
+        programExecutor?.run(job.job, isOfMainActor: job.kind == .mainActor)
     }
 
     /// Runs `body`, which is a step of a task, maybe inside another.
