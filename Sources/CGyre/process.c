@@ -16,6 +16,21 @@
 
 extern char **environ;
 
+// Closes what is above the standard streams, but for what is passed.
+static int add_passed(posix_spawn_file_actions_t *actions, const struct gyre_spawn *spawn) {
+    int error = 0, next = 3;
+    for (int index = 0; index < spawn->passed_count && error == 0; index++) {
+        int fd = spawn->passed[index];
+        for (; next < fd && error == 0; next++)
+            error = posix_spawn_file_actions_addclose(actions, next);
+        // Onto itself: then it is not closed on exec (posix_spawn_file_actions_adddup2, POSIX).
+        if (error == 0)
+            error = posix_spawn_file_actions_adddup2(actions, fd, fd);
+        next = fd + 1;
+    }
+    return error == 0 ? posix_spawn_file_actions_addclosefrom_np(actions, next) : error;
+}
+
 static int add_actions(posix_spawn_file_actions_t *actions, const struct gyre_spawn *spawn) {
     int error = 0;
     if (spawn->directory != NULL)
@@ -24,9 +39,7 @@ static int add_actions(posix_spawn_file_actions_t *actions, const struct gyre_sp
         if (spawn->streams[stream] >= 0)
             error = posix_spawn_file_actions_adddup2(actions, spawn->streams[stream], stream);
     }
-    if (error == 0)
-        error = posix_spawn_file_actions_addclosefrom_np(actions, 3);
-    return error;
+    return error == 0 ? add_passed(actions, spawn) : error;
 }
 
 static int set_attributes(posix_spawnattr_t *attributes, const struct gyre_spawn *spawn) {

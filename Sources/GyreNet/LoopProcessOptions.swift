@@ -24,6 +24,11 @@ public struct LoopProcessOptions: Sendable {
     public var stdout = LoopStandardStream.inherit
     /// Where the process writes its errors.
     public var stderr = LoopStandardStream.inherit
+    /// Descriptors of this process, above the standard streams, that it gets under the same
+    /// numbers; they stay the caller's.
+    ///
+    /// It gets no others: whatever else is open here is closed there.
+    public var passedDescriptors: [CInt] = []
     /// The variables of its environment; nil for those of this process.
     public var environment: [String: String]?
     /// The folder it starts in, where a relative path of the program is looked for, too; nil for

@@ -40,6 +40,7 @@ struct SpawnedProcess {
         spawn.streams.2 =
             options.stderr == .standardOutput
             ? try output(spawn.streams.1) : try stream(2, options.stderr)
+        let passed = try Self.passed(options.passedDescriptors)
         spawn.new_session = options.startsNewSession
         spawn.group = options.processGroup ?? -1
         let words = try CStrings([program] + arguments)
@@ -52,11 +53,31 @@ struct SpawnedProcess {
         spawn.arguments = UnsafePointer(words.list)
         spawn.environment = environment.map { UnsafePointer($0.list) }
         spawn.directory = folder.first
-        let error = gyre_spawn(&spawn, &pid, &pidfd)
+        let error = passed.withUnsafeBufferPointer { passed in
+            spawn.passed = passed.baseAddress
+            spawn.passed_count = CInt(passed.count)
+            return gyre_spawn(&spawn, &pid, &pidfd)
+        }
         withExtendedLifetime((words, environment, folder)) {}
         guard error == 0 else {
             throw Self.error(error, program, options.workingDirectory)
         }
+    }
+
+    /// In rising order, each once.
+    private static func passed(_ descriptors: [CInt]) throws(LoopError) -> [CInt] {
+        for fd in descriptors {
+            guard fd > STDERR_FILENO else {
+                throw LoopError(
+                    .invalidArgument, operation: "start a process",
+                    detail: "descriptor \(fd) cannot be passed: 0 to 2 are the standard streams")
+            }
+            guard fcntl(fd, F_GETFD) >= 0 else {
+                throw LoopError(
+                    errno: errno, operation: "start a process", detail: "descriptor \(fd)")
+            }
+        }
+        return Set(descriptors).sorted()
     }
 
     /// The kernel does not say which of the two it missed.

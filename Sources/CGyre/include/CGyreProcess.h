@@ -19,12 +19,15 @@ struct gyre_spawn {
     const char *_Nullable directory;
     // What become its standard streams, in their order; negative for this process's own.
     int streams[3];
+    // What it gets besides, under the same numbers: open, above the streams, in rising order.
+    const int *_Nullable passed;
+    int passed_count;
     bool new_session;
     // The group to join, 0 for a new one, negative for this process's own.
     pid_t group;
 };
 
-// Starts a process. It inherits no other descriptor than the three, blocks no signal, and does not
+// Starts a process. It inherits no other descriptor than these, blocks no signal, and does not
 // ignore those that programs written for sockets ignore. Returns 0, or the errno of what failed,
 // the exec included, and then no process is left. `pidfd` is negative when the process ended and
 // was collected by somebody else already.

@@ -24,6 +24,9 @@ enum Processes {
             "aChildInheritsNothingOfTheLoop", [118], .processes, isProcessWide: true,
             aChildInheritsNothingOfTheLoop),
         Behaviour(
+            "aChildGetsThePassedDescriptors", [], .processes, isProcessWide: true,
+            aChildGetsThePassedDescriptors),
+        Behaviour(
             "exitsAreNoticedBesideOthersOfSIGCHLD", [119], .processes, isProcessWide: true,
             exitsAreNoticedBesideOthersOfSIGCHLD),
         Behaviour(
@@ -243,6 +246,44 @@ enum Processes {
         let ignored = lines[1].last.flatMap { UInt64($0, radix: 16) } ?? .max
         try expect(ignored & (1 << (SIGPIPE - 1)), equals: 0, "SIGPIPE is not ignored")
         try pair.close()
+    }
+
+    static func aChildGetsThePassedDescriptors(_ kit: ConformanceKit) throws {
+        let loop = try kit.makeLoop()
+        var ends: [CInt] = [-1, -1]
+        try expect(pipe(&ends), equals: 0)
+        let (first, second) = (ends[0], ends[1])
+        _ = fcntl(first, F_SETFD, FD_CLOEXEC)
+        // In between, and not closed on exec by itself.
+        let third = fcntl(second, F_DUPFD, second + 8)
+        let leaky = fcntl(second, F_DUPFD, second + 1)
+        let watcher = watcher(stopping: loop)
+        var options = LoopProcessOptions(stdin: .discard, stdout: .pipe)
+        options.passedDescriptors = [third, first, third]
+        try loop.subprocessShell(
+            "echo passed > /proc/self/fd/\(third); ls /proc/self/fd | sort -n | tr '\\n' ' '",
+            options: options
+        ) { watcher }
+        try kit.run(loop)
+        // Its own streams, the folder that ls reads, and what it was given.
+        let open = Set(watcher.output.split(separator: " ").compactMap { CInt($0) })
+        try expect(open.isSuperset(of: [0, 1, 2, first, third]), watcher.output)
+        try expect(open.count, equals: 6, watcher.output)
+        var bytes: [UInt8] = Array(repeating: 0, count: 16)
+        try expect(read(first, &bytes, bytes.count), equals: 7, "it was written to")
+        try expect(fcntl(first, F_GETFD) & FD_CLOEXEC, equals: FD_CLOEXEC, "it changed here")
+        for fd in [first, second, third, leaky] { close(fd) }
+
+        options.passedDescriptors = [third]
+        let closed = try expectError(LoopError.self) {
+            try loop.subprocessExec("true", options: options) { Watcher() }
+        }
+        try expect(closed.errno, equals: EBADF)
+        options.passedDescriptors = [1]
+        try expectError(.invalidArgument) {
+            try loop.subprocessExec("true", options: options) { Watcher() }
+        }
+        try loop.close()
     }
 
     static func exitsAreNoticedBesideOthersOfSIGCHLD(_ kit: ConformanceKit) throws {
