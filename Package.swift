@@ -14,6 +14,7 @@ let package = Package(
         .library(name: "GyreGlobalExecutor", targets: ["GyreGlobalExecutor"]),
         .library(name: "GyreTesting", targets: ["GyreTesting"]),
         .executable(name: "gyre-bench", targets: ["gyre-bench"]),
+        .library(name: "gyre-allocations", type: .dynamic, targets: ["CGyreAllocations"]),
     ],
     traits: [
         .trait(
@@ -49,6 +50,7 @@ let package = Package(
             path: "Benchmarks/GyreBench"
         ),
         .target(name: "CGyreBench", path: "Benchmarks/Support"),
+        .target(name: "CGyreAllocations", path: "Benchmarks/Allocations"),
         .executableTarget(name: "gyre-load", path: "Benchmarks/Load"),
         .executableTarget(name: "gyre-peer-raw-epoll", path: "Benchmarks/RawEpoll"),
         .executableTarget(

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "CGyreBench.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <malloc.h>
 #include <sched.h>
@@ -43,6 +44,13 @@ int bench_thread_id(void) {
 int64_t bench_allocated_bytes(void) {
     struct mallinfo2 information = mallinfo2();
     return (int64_t)(information.uordblks + information.hblkhd);
+}
+
+int64_t bench_allocations(void) {
+    static int64_t (*count)(void);
+    if (count == NULL)
+        *(void **)&count = dlsym(RTLD_DEFAULT, "gyre_allocations");
+    return count != NULL ? count() : -1;
 }
 
 int64_t bench_raise_descriptor_limit(void) {

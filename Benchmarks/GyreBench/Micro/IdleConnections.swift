@@ -11,38 +11,18 @@ extension MicroCase {
     static let idleConnection = MicroCase(
         name: "idle_connection", about: "user memory of an idle TCP connection, with 10,000"
     ) { policy in
-        try measure("idle_connection", policy) { loop, body in
-            let server = try loop.serveEcho(host: "127.0.0.1", port: 0)
-            try body(server)
-            server.close()
-        }
+        try measure("idle_connection", .callback, policy)
     }
 
     /// The same with an async function per connection, which waits for data.
     static let idleAsyncConnection = MicroCase(
         name: "idle_async_connection", about: "the same with a task per connection"
     ) { policy in
-        try measure("idle_async_connection", policy) { loop, body in
-            let made = MadeServer()
-            let stop = LoopFuture<Void>(on: loop)
-            let task = loop.createTask {
-                try await withServer(
-                    host: "127.0.0.1", port: 0, options: .echo(nil), handler: echo
-                ) {
-                    made.server = $0
-                    try await stop.value
-                }
-            }
-            while made.server == nil { try loop.run(.once) }
-            if let server = made.server { try body(server) }
-            stop.cancel()
-            _ = try? loop.runUntilComplete(task)
-        }
+        try measure("idle_async_connection", .async, policy)
     }
 
     private static func measure(
-        _ name: String, _ policy: LoopPolicy,
-        _ serve: (Loop, (LoopServer) throws -> Void) throws -> Void
+        _ name: String, _ api: ServerAPI, _ policy: LoopPolicy
     ) throws -> [MicroResult] {
         let count = 10_000
         let limit = bench_raise_descriptor_limit()
@@ -53,7 +33,7 @@ extension MicroCase {
         defer { try? loop.close() }
         var before = (allocated: 0, resident: 0)
         var after = before
-        try serve(loop) { server in
+        try loop.withEchoServer(api) { server in
             // A first connection brings up what the server has once.
             try hold(1, server, loop) {}
             before = (Int(bench_allocated_bytes()), try residentBytes())
@@ -113,10 +93,4 @@ extension MicroCase {
         }
         return kibibytes * 1024
     }
-}
-
-/// Hands a server out of a task, on one thread.
-private final class MadeServer: @unchecked Sendable {
-    // SAFETY: used by one thread.
-    var server: LoopServer?
 }

@@ -8,8 +8,8 @@ struct Micro: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Measures what single operations cost.",
         discussion: """
-            Costs are CPU time of the calling thread, wake-ups the time that passes. Values are \
-            medians of several repetitions.
+            Costs are CPU time of the calling thread, wake-ups the time that passes, allocations \
+            those of the loop's thread. Values are medians of several repetitions.
 
             """ + MicroCase.all.map { "\($0.name): \($0.about)" }.joined(separator: "\n")
     )
@@ -64,10 +64,12 @@ struct Micro: ParsableCommand {
     private static func measureApart(
         _ chosen: MicroCase, _ policy: LoopPolicy
     ) throws -> [MicroResult] {
-        let child = try ChildProcess([
-            System.executablePath ?? "gyre-bench", "micro", "--in-process", "--only", chosen.name,
-            "--policy", policy.rawValue,
-        ])
+        let counter = "LD_PRELOAD=\(Installation().allocationCounter)"
+        let child = try ChildProcess(
+            (chosen.countsAllocations ? ["/usr/bin/env", counter] : []) + [
+                System.executablePath ?? "gyre-bench", "micro", "--in-process", "--only",
+                chosen.name, "--policy", policy.rawValue,
+            ])
         var results: [MicroResult] = []
         while let line = try child.readLine(timeout: 300) {
             guard let result = JSONValue(parsing: line).flatMap({ MicroResult(record: $0) }) else {

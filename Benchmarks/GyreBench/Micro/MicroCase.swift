@@ -9,6 +9,8 @@ import Gyre
 struct MicroCase: Sendable {
     let name: String
     let about: String
+    /// Its process counts allocations.
+    var countsAllocations = false
     /// Measures it on a loop of this policy.
     ///
     /// The first result has the name of the case; what else is measured on the way may follow.
@@ -17,6 +19,7 @@ struct MicroCase: Sendable {
     static let all: [MicroCase] = [
         .callSoon, .timerScheduleCancel, .timerFire, .threadSubmit, .threadWake, .idleConnection,
         .idleAsyncConnection, .futureComplete, .taskYield, .taskSpawnAwait, .continuationResume,
+        .asyncEchoAllocations, .jobAllocations,
     ]
 }
 

@@ -52,10 +52,7 @@ extension MicroCase {
         name: "continuation_resume", about: "a task waits for another, which wakes it, in turns"
     ) { policy in
         try beside("continuation_resume", policy, count: 100_000) { count in
-            let pair = Pair()
-            async let other: Void = pair.play(count / 2)
-            await pair.play(count / 2)
-            await other
+            await takeTurns(count)
         }
     }
 
@@ -140,6 +137,14 @@ extension MicroCase {
 private final class Ended: @unchecked Sendable {
     // SAFETY: used by one thread.
     var isTrue = false
+}
+
+/// Two tasks wake each other in turns, `count` times in all.
+func takeTurns(_ count: Int) async {
+    let pair = Pair()
+    async let other: Void = pair.play(count / 2)
+    await pair.play(count / 2)
+    await other
 }
 
 /// Two tasks that wake each other in turns.

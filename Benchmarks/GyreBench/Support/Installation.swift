@@ -19,6 +19,9 @@ struct Installation {
 
     var loadGenerator: String { "\(programs)/gyre-load" }
 
+    /// The library that counts allocations.
+    var allocationCounter: String { "\(programs)/libgyre-allocations.so" }
+
     private static func findRoot(above folder: String) -> String? {
         var folder = folder[...]
         while !folder.isEmpty {

@@ -56,6 +56,9 @@ int bench_pipe(int ends[2]);
 // Bytes that malloc has handed out and not got back, those it mapped singly included.
 int64_t bench_allocated_bytes(void);
 
+// How often the calling thread has asked for heap memory; negative where nothing counts that.
+int64_t bench_allocations(void);
+
 // Raises the limit of descriptors as far as it goes. Returns the new limit.
 int64_t bench_raise_descriptor_limit(void);
 
