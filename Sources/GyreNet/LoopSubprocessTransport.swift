@@ -94,7 +94,8 @@ public final class LoopSubprocessTransport {
 
     func pipeLost(_ fd: CInt) {
         pipes[fd] = nil
-        finishIfOver()
+        // With its loop, when nobody is told of anything any more.
+        if !loop.isClosed { finishIfOver() }
     }
 
     // MARK: Signals

@@ -33,7 +33,9 @@ final class SubprocessPipe: LoopStreamProtocol {
     /// else keeps the pipe open.
     func processEnded() {
         isEndAwaited = endsByItself
-        guard fd != 0, let transport, transport.isReading else { return }
+        // What another protocol object is told is not counted here.
+        guard fd != 0, let transport, transport.isReading, transport.currentProtocol === self
+        else { return }
         var waiting: CInt = 0
         guard ioctl(transport.descriptor, UInt(FIONREAD), &waiting) == 0 else { return }
         owedCount = deliveredCount + Int(waiting)
@@ -68,7 +70,6 @@ final class SubprocessPipe: LoopStreamProtocol {
     func connectionLost(_ error: (any Error)?) {
         transport = nil
         user.connectionLost(error)
-        process?.pipeLost(fd)
     }
 
     func pauseWriting() { user.pauseWriting() }
@@ -77,7 +78,11 @@ final class SubprocessPipe: LoopStreamProtocol {
 }
 
 extension SubprocessPipe: ConnectionOwner {
-    func connectionEnded() {}
+    // Also when another protocol object was told of it, see ``LoopTransport/setProtocol(_:)``.
+    func connectionEnded() {
+        transport = nil
+        process?.pipeLost(fd)
+    }
 
     // Not inside the call, in which the user expects nothing.
     func readingPaused() {

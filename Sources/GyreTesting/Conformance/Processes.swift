@@ -18,6 +18,8 @@ enum Processes {
         Behaviour("aPausedPipeIsReadAfterTheExit", [], .processes, aPausedPipeIsReadAfterTheExit),
         Behaviour("aPauseDoesNotHoldTheExit", [], .processes, aPauseDoesNotHoldTheExit),
         Behaviour(
+            "aPipeMayGetAnotherProtocol", [], .processes, aPipeMayGetAnotherProtocol),
+        Behaviour(
             "aMissingProgramLeavesNothing", [118], .processes, isProcessWide: true,
             aMissingProgramLeavesNothing),
         Behaviour(
@@ -182,6 +184,36 @@ enum Processes {
             try expect(watcher.output.count, equals: 6, watcher.output)
         }
         try loop.close()
+    }
+
+    static func aPipeMayGetAnotherProtocol(_ kit: ConformanceKit) throws {
+        let loop = try kit.makeLoop()
+        let watcher = watcher(stopping: loop)
+        var options = LoopProcessOptions()
+        (options.stdin, options.stdout) = (.pipe, .pipe)
+        let transport = try loop.subprocessExec("cat", options: options) { watcher }
+        let reader = Recorder()
+        let writer = Recorder()
+        transport.pipeTransport(1)?.setProtocol(reader)
+        transport.pipeTransport(0)?.setProtocol(writer)
+        try transport.pipeTransport(0)?.write("taken over")
+        transport.pipeTransport(0)?.close()
+        try kit.run(loop)
+        try expect(watcher.events, equals: ["made", "exited", "lost"])
+        try expect(String(decoding: reader.received, as: UTF8.self), equals: "taken over")
+        try expect(reader.events, equals: [.data, .end, .lost])
+        try expect(writer.events, equals: [.lost])
+        try loop.close()
+        // One that is closed first tells nobody, whatever its pipes are.
+        let second = try kit.makeLoop()
+        let other = Watcher()
+        let process = try second.subprocessExec("true", options: options) { other }
+        process.pipeTransport(1)?.pauseReading()
+        while process.returnCode == nil { try kit.run(second, .once) }
+        let events = other.events
+        try expect(events.last != "lost", "a pipe is open")
+        try second.close()
+        try expect(other.events, equals: events, "a closed loop calls nobody")
     }
 
     static func aMissingProgramLeavesNothing(_ kit: ConformanceKit) throws {
