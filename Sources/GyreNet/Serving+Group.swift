@@ -88,11 +88,11 @@ private struct GroupHandlers: Sendable {
         }
         for end in ends {
             do {
-                try await end.waitUntilDone()
+                try await end.waitForEnd()
             } catch {
                 // Who waits for the server is cancelled again: no more patience.
                 for place in places { place.soon { $0.waitNoLonger() } }
-                try await end.waitUntilDone()
+                try await end.waitForEnd()
             }
         }
     }

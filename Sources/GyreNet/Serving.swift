@@ -148,11 +148,11 @@ final class Handlers: FutureObserver {
         defer { last.cancel() }
         for task in Array(running.values) {
             do {
-                try await task.waitUntilDone()
+                try await task.waitForEnd()
             } catch {
                 // Who waits for the server is cancelled again: no more patience.
                 waitNoLonger()
-                try await task.waitUntilDone()
+                try await task.waitForEnd()
             }
         }
     }

@@ -65,6 +65,17 @@ extension LoopFutureBase {
         try await done.value
     }
 
+    /// As ``waitUntilDone()``, for what is cleaned up behind a cancellation.
+    ///
+    /// A task of Swift, which once cancelled stays so and could wait for nothing more, waits
+    /// nevertheless.
+    package final func waitForEnd() async throws {
+        guard CurrentTask.reference == nil else { return try await waitUntilDone() }
+        guard !isDone else { return }
+        // SAFETY: as in ``suspend()``.
+        await withUnsafeContinuation { add(.continuation($0)) }
+    }
+
     /// What a wait for a future begins with.
     @usableFromInline
     enum WaitStart {

@@ -23,6 +23,9 @@ enum Connections {
             "aServerThatEndsWaitsForItsHandlers", [], .connections,
             aServerThatEndsWaitsForItsHandlers),
         Behaviour(
+            "aServerInAChildTaskWaitsForItsHandlers", [], .connections,
+            aServerInAChildTaskWaitsForItsHandlers),
+        Behaviour(
             "aHandlerThatClingsIsCancelledAgain", [], .connections,
             aHandlerThatClingsIsCancelledAgain),
         Behaviour(
@@ -286,6 +289,47 @@ enum Connections {
         let peers = try kit.complete(task, on: loop)
         try expect(cleaned.value, equals: 5, "every handler ended by itself")
         for peer in peers { try expectPattern(try kit.complete(peer, on: loop), count: 1000) }
+        try loop.close()
+    }
+
+    /// A task of Swift's own stays cancelled, and waits nevertheless.
+    static func aServerInAChildTaskWaitsForItsHandlers(_ kit: ConformanceKit) throws {
+        let loop = try kit.makeLoop()
+        let cleaned = SharedValue(0)
+        let task = loop.createTask {
+            let port = LoopFuture<Int>(on: Loop.running)
+            let up = LoopSemaphore(value: 0)
+            let peer = Loop.running.createTask {
+                try await withConnection(to: "127.0.0.1", port: try await port.value) {
+                    try await readAll($0)
+                }
+            }
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask {
+                    try await withServer(
+                        host: "127.0.0.1", port: 0,
+                        handler: { connection in
+                            up.release()
+                            do { _ = try await connection.read() } catch is CancellationError {}
+                            for _ in 0..<10 { try await sleep(.zero) }
+                            try await connection.write(pattern(1000))
+                            cleaned.update { $0 += 1 }
+                        },
+                        { server in
+                            try port.setResult(try server.port)
+                            try await LoopFuture<Void>(on: Loop.running).value
+                        })
+                }
+                try await up.acquire()
+                group.cancelAll()
+                try await expectAsyncError(CancellationError.self) {
+                    try await group.waitForAll()
+                }
+                try expect(cleaned.value, equals: 1, "handlers that ended")
+            }
+            try expectPattern(try await peer.value, count: 1000)
+        }
+        try kit.complete(task, on: loop)
         try loop.close()
     }
 
