@@ -34,13 +34,14 @@ struct SpawnedProcess {
     private mutating func start(
         _ program: String, _ arguments: [String], _ options: LoopProcessOptions
     ) throws(LoopError) {
+        // Before anything is opened, which may get the number of one that is not.
+        let passed = try Self.passed(options.passedDescriptors)
         var spawn = gyre_spawn()
         spawn.streams.0 = try stream(0, options.stdin)
         spawn.streams.1 = try stream(1, options.stdout)
         spawn.streams.2 =
             options.stderr == .standardOutput
             ? try output(spawn.streams.1) : try stream(2, options.stderr)
-        let passed = try Self.passed(options.passedDescriptors)
         spawn.new_session = options.startsNewSession
         spawn.group = options.processGroup ?? -1
         let words = try CStrings([program] + arguments)

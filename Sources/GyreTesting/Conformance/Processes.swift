@@ -311,6 +311,14 @@ enum Processes {
             try loop.subprocessExec("true", options: options) { Watcher() }
         }
         try expect(closed.errno, equals: EBADF)
+        // Nor one that only the start of the process opens.
+        let free = dup(STDIN_FILENO)
+        close(free)
+        options.passedDescriptors = [free]
+        let early = try expectError(LoopError.self) {
+            try loop.subprocessExec("true", options: options) { Watcher() }
+        }
+        try expect(early.errno, equals: EBADF)
         options.passedDescriptors = [1]
         try expectError(.invalidArgument) {
             try loop.subprocessExec("true", options: options) { Watcher() }
