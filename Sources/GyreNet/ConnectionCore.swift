@@ -304,8 +304,11 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
     /// meanwhile, without that.
     func finish() async {
         transport?.close()
+        do { try await waitClosed() } catch { transport?.abort() }
         while loss == nil {
-            do { try await waitClosed() } catch { transport?.abort() }
+            let ending = LoopFuture<Void>(on: loop)
+            endings.append(ending)
+            try? await ending.waitForEnd()
         }
     }
 

@@ -105,10 +105,14 @@ final class DatagramCore: LoopDatagramProtocol, @unchecked Sendable {
     /// meanwhile, without that.
     func finish() async {
         transport?.close()
+        guard !isLost else { return }
+        let ending = LoopFuture<Void>(on: loop)
+        endings.append(ending)
+        do { try await ending.value } catch { transport?.abort() }
         while !isLost {
             let ending = LoopFuture<Void>(on: loop)
             endings.append(ending)
-            do { try await ending.value } catch { transport?.abort() }
+            try? await ending.waitForEnd()
         }
     }
 

@@ -79,7 +79,7 @@ public struct LoopProcess: Sendable {
             // The streams are free again when this returns.
             for reading in [output, errors] {
                 reading.cancel()
-                try? await reading.waitUntilDone()
+                try? await reading.waitForEnd()
             }
             throw error
         }

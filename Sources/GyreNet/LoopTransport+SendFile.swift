@@ -76,7 +76,7 @@ extension LoopTransport {
             // Until the transport is free again, which needs nothing of the peer.
             while outcome == nil {
                 ended = LoopFuture(on: loop)
-                try? await ended.value
+                try? await ended.waitForEnd()
             }
             throw error
         }

@@ -17,6 +17,9 @@ enum AsyncProcesses {
         Behaviour("aProcessIsTalkedToInLines", [], .processes, aProcessIsTalkedToInLines),
         Behaviour("aProcessTakesSignals", [], .processes, aProcessTakesSignals),
         Behaviour("waitingIsCancelledAlone", [], .processes, waitingIsCancelledAlone),
+        Behaviour(
+            "theStreamsAreFreeBehindACancelledChildTask", [], .processes,
+            theStreamsAreFreeBehindACancelledChildTask),
         Behaviour("aProcessStartsAsAskedFor", [], .processes, aProcessStartsAsAskedFor),
         Behaviour("standardStreamsGoWhereAsked", [], .processes, standardStreamsGoWhereAsked),
         Behaviour("aProcessServesOtherThreads", [], .processes, aProcessServesOtherThreads),
@@ -135,6 +138,29 @@ enum AsyncProcesses {
                 } catch is CancellationError {}
                 try expect(process.returnCode, equals: nil, "the process goes on")
             }
+            try process.kill()
+            try expect(try await process.wait(), equals: -SIGKILL)
+        }
+    }
+
+    /// A task of Swift's own stays cancelled, and waits nevertheless until they are.
+    static func theStreamsAreFreeBehindACancelledChildTask(_ kit: ConformanceKit) throws {
+        try running(kit) {
+            let process = try Loop.running.createSubprocessExec("cat", options: .piped)
+            let isOver = LoopFuture<Void>(on: Loop.running)
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask {
+                    do { _ = try await process.communicate(pattern(8_000_000)) } catch {}
+                    for reader in [process.stdout, process.stderr] {
+                        do { _ = try await reader?.read(1) } catch is CancellationError {}
+                    }
+                    try isOver.setResult(())
+                }
+                try await sleep(.milliseconds(1))
+                group.cancelAll()
+                try await group.waitForAll()
+            }
+            try await isOver.value
             try process.kill()
             try expect(try await process.wait(), equals: -SIGKILL)
         }

@@ -26,6 +26,9 @@ enum Connections {
             "aServerInAChildTaskWaitsForItsHandlers", [], .connections,
             aServerInAChildTaskWaitsForItsHandlers),
         Behaviour(
+            "cancelledChildTasksEndTheirConnections", [], .connections,
+            cancelledChildTasksEndTheirConnections),
+        Behaviour(
             "aHandlerThatClingsIsCancelledAgain", [], .connections,
             aHandlerThatClingsIsCancelledAgain),
         Behaviour(
@@ -330,6 +333,48 @@ enum Connections {
             try expectPattern(try await peer.value, count: 1000)
         }
         try kit.complete(task, on: loop)
+        try loop.close()
+    }
+
+    /// What ends a connection behind a cancellation lets the loop go on meanwhile.
+    static func cancelledChildTasksEndTheirConnections(_ kit: ConformanceKit) throws {
+        let loop = try kit.makeLoop()
+        let server = try loop.createServer(host: "127.0.0.1", port: 0) { Recorder() }
+        let port = try server.port
+        let file = try TestFile(32 << 20)
+        let fd = file.fd
+        let task = loop.createTask {
+            let up = LoopSemaphore(value: 0)
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask {
+                    try await withConnection(to: "127.0.0.1", port: port) { connection in
+                        up.release()
+                        do { _ = try await connection.read() } catch is CancellationError {}
+                    }
+                }
+                group.addTask {
+                    try await withDatagramEndpoint(
+                        local: LoopAddress(host: "127.0.0.1", port: 0)
+                    ) { endpoint in
+                        up.release()
+                        do { _ = try await endpoint.receive() } catch is CancellationError {}
+                    }
+                }
+                group.addTask {
+                    try await withConnection(to: "127.0.0.1", port: port) { connection in
+                        up.release()
+                        do { _ = try await connection.sendFile(fd) } catch is CancellationError {}
+                    }
+                }
+                for _ in 0..<3 { try await up.acquire() }
+                group.cancelAll()
+                try await group.waitForAll()
+            }
+        }
+        try kit.complete(task, on: loop)
+        server.close()
+        while loop.resourceCount > 0 { try kit.run(loop, .once) }
+        withExtendedLifetime(file) {}
         try loop.close()
     }
 
