@@ -15,7 +15,7 @@ extension Servers {
                 "aDescriptorThatIsNoSocketStaysItsOwners", [], .servers,
                 aDescriptorThatIsNoSocketStaysItsOwners),
             Behaviour(
-                "eachAddressIsListenedAtWithItsPort", [100, 102], .servers,
+                "eachAddressIsListenedAtWithItsPort", [100, 102], .servers, isProcessWide: true,
                 eachAddressIsListenedAtWithItsPort),
             Behaviour("theEndOfAServerIsAwaited", [101], .servers, theEndOfAServerIsAwaited),
             Behaviour(
@@ -99,8 +99,9 @@ extension Servers {
 
     static func eachAddressIsListenedAtWithItsPort(_ kit: ConformanceKit) throws {
         let loop = try kit.makeLoop()
-        let first = try loop.createServer(host: "127.0.0.1", port: 0) { Recorder() }
-        let second = try loop.createServer(host: "127.0.0.2", port: 0) { Recorder() }
+        let ports = (try freePort(), try freePort())
+        let first = try loop.createServer(host: "127.0.0.1", port: ports.0) { Recorder() }
+        let second = try loop.createServer(host: "127.0.0.2", port: ports.1) { Recorder() }
         let addresses = first.addresses + second.addresses
         // In use by these very servers: none of a list is bound then.
         try expectError(.addressInUse) {
