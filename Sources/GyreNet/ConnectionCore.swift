@@ -247,10 +247,16 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
         return transport
     }
 
+    /// The same where bytes that are dropped are an error: one that closes takes nothing more.
+    func writable() throws -> LoopTransport {
+        guard let transport, !transport.isClosing else { throw lossError(of: "write") }
+        return transport
+    }
+
     /// Sends the bytes of `storage`, which the caller holds, and says whether to wait then.
     @inline(__always)
     func send(_ storage: ChunkStorage) throws -> Bool {
-        guard let transport else { throw lossError(of: "write") }
+        guard let transport, !transport.isClosing else { throw lossError(of: "write") }
         // SAFETY: the storage leaves its memory in place during the call.
         try transport.writeLent(storage.bytes)
         return isWritingPaused
@@ -273,6 +279,7 @@ final class ConnectionCore: LoopStreamProtocol, @unchecked Sendable {
 
     private func lossError(of operation: String) -> any Error {
         if case .error(let error) = loss { return error }
+        if let error = transport?.lossError { return error }
         return LoopError(.closed, operation: operation, detail: "the connection is closed")
     }
 

@@ -171,14 +171,14 @@ public struct LoopConnection: Sendable {
     /// Sends `bytes`, as ``write(_:)-(LoopChunk)``.
     public func write(_ bytes: [UInt8]) async throws {
         guard handle.isOnLoop else { return try await core.onLoop { try await write(bytes) } }
-        try core.open().write(bytes)
+        try core.writable().write(bytes)
         if core.isWritingPaused { try await core.drain() }
     }
 
     /// Sends the UTF-8 bytes of `text`, as ``write(_:)-(LoopChunk)``.
     public func write(_ text: String) async throws {
         guard handle.isOnLoop else { return try await core.onLoop { try await write(text) } }
-        try core.open().write(text)
+        try core.writable().write(text)
         if core.isWritingPaused { try await core.drain() }
     }
 

@@ -70,7 +70,8 @@ public final class LoopTransport {
     var receiveID = OperationID.none
     private var resource: Int32 = -1
     var owner: (any ConnectionOwner)?
-    private var lossError: (any Error)?
+    /// What the connection broke with.
+    private(set) var lossError: (any Error)?
     var extras: Extras?
 
     /// Takes over `fd`; with `isPlain` the protocol is known to lend no buffers.

@@ -137,6 +137,7 @@ public struct Behaviour: Sendable, CustomStringConvertible {
         ConnectedSockets.behaviours,
         Servers.behaviours,
         Connections.behaviours,
+        Connections.ending,
         StreamReaders.behaviours,
         StreamWriters.behaviours,
         StreamPipes.behaviours,

@@ -17,17 +17,11 @@ enum Connections {
             "cancellingAReaderLosesNoByte", [], .connections, cancellingAReaderLosesNoByte),
         Behaviour("aSecondReaderIsAnError", [], .connections, aSecondReaderIsAnError),
         Behaviour(
-            "theEndOfAHandlerClosesItsConnection", [], .connections,
-            theEndOfAHandlerClosesItsConnection),
-        Behaviour(
             "aServerThatEndsWaitsForItsHandlers", [], .connections,
             aServerThatEndsWaitsForItsHandlers),
         Behaviour(
             "aServerInAChildTaskWaitsForItsHandlers", [], .connections,
             aServerInAChildTaskWaitsForItsHandlers),
-        Behaviour(
-            "cancelledChildTasksEndTheirConnections", [], .connections,
-            cancelledChildTasksEndTheirConnections),
         Behaviour(
             "aHandlerThatClingsIsCancelledAgain", [], .connections,
             aHandlerThatClingsIsCancelledAgain),
@@ -47,7 +41,7 @@ enum Connections {
     }
 
     /// Runs `body` on a new loop, with the port of a server whose connections `handler` serves.
-    private static func serving(
+    static func serving(
         _ kit: ConformanceKit,
         handler: @escaping @Sendable (LoopConnection) async throws -> Void,
         _ body: @escaping @Sendable (Int) async throws -> Void
@@ -85,7 +79,7 @@ enum Connections {
             })
     }
 
-    private static func readAll(_ connection: LoopConnection) async throws -> [UInt8] {
+    static func readAll(_ connection: LoopConnection) async throws -> [UInt8] {
         var all: [UInt8] = []
         for try await chunk in connection.chunks { all += chunk }
         return all
@@ -226,35 +220,6 @@ enum Connections {
         }
     }
 
-    static func theEndOfAHandlerClosesItsConnection(_ kit: ConformanceKit) throws {
-        struct Failure: Error {}
-        let loop = try kit.makeLoop()
-        var reports: [LoopExceptionContext] = []
-        loop.exceptionHandler = { _, context in reports.append(context) }
-        let task = loop.createTask {
-            try await withServer(
-                host: "127.0.0.1", port: 0,
-                handler: { connection in
-                    let first = try await connection.read()
-                    try await connection.write(pattern(100_000))
-                    if first?.first == 1 { throw Failure() }
-                },
-                { server in
-                    for kind in [UInt8(0), 1] {
-                        try await withConnection(to: "127.0.0.1", port: try server.port) {
-                            try await $0.write([kind])
-                            try expectPattern(try await readAll($0), count: 100_000)
-                        }
-                    }
-                })
-        }
-        try kit.complete(task, on: loop)
-        try kit.drain(loop)
-        try expect(reports.count, equals: 1, "one handler failed")
-        try expect(reports.first?.error is Failure, "with its error")
-        try loop.close()
-    }
-
     static func aServerThatEndsWaitsForItsHandlers(_ kit: ConformanceKit) throws {
         let cleaned = SharedValue(0)
         let loop = try kit.makeLoop()
@@ -333,48 +298,6 @@ enum Connections {
             try expectPattern(try await peer.value, count: 1000)
         }
         try kit.complete(task, on: loop)
-        try loop.close()
-    }
-
-    /// What ends a connection behind a cancellation lets the loop go on meanwhile.
-    static func cancelledChildTasksEndTheirConnections(_ kit: ConformanceKit) throws {
-        let loop = try kit.makeLoop()
-        let server = try loop.createServer(host: "127.0.0.1", port: 0) { Recorder() }
-        let port = try server.port
-        let file = try TestFile(32 << 20)
-        let fd = file.fd
-        let task = loop.createTask {
-            let up = LoopSemaphore(value: 0)
-            try await withThrowingTaskGroup(of: Void.self) { group in
-                group.addTask {
-                    try await withConnection(to: "127.0.0.1", port: port) { connection in
-                        up.release()
-                        do { _ = try await connection.read() } catch is CancellationError {}
-                    }
-                }
-                group.addTask {
-                    try await withDatagramEndpoint(
-                        local: LoopAddress(host: "127.0.0.1", port: 0)
-                    ) { endpoint in
-                        up.release()
-                        do { _ = try await endpoint.receive() } catch is CancellationError {}
-                    }
-                }
-                group.addTask {
-                    try await withConnection(to: "127.0.0.1", port: port) { connection in
-                        up.release()
-                        do { _ = try await connection.sendFile(fd) } catch is CancellationError {}
-                    }
-                }
-                for _ in 0..<3 { try await up.acquire() }
-                group.cancelAll()
-                try await group.waitForAll()
-            }
-        }
-        try kit.complete(task, on: loop)
-        server.close()
-        while loop.resourceCount > 0 { try kit.run(loop, .once) }
-        withExtendedLifetime(file) {}
         try loop.close()
     }
 
