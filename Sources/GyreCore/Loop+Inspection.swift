@@ -106,6 +106,11 @@ extension Loop {
         }
     }
 
+    /// Tells the exception handler what was reported from places where it is not to be called.
+    func tellReports() {
+        for report in handle.takeReports() { callExceptionHandler(report) }
+    }
+
     /// Writes the error to the ``diagnosticSink``.
     public func defaultExceptionHandler(_ context: LoopExceptionContext) {
         var text = context.message

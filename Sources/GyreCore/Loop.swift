@@ -82,8 +82,7 @@ public final class Loop {
     }
 
     deinit {
-        if !isClosed, !isInherited { reportPending(to: defaultExceptionHandler) }
-        tearDown()
+        endAll(telling: defaultExceptionHandler)
         state.deinitialize(count: 1)
         state.deallocate()
         chunkStorage.deinitialize(count: 1)
@@ -325,17 +324,20 @@ public final class Loop {
         guard !isRunning || isInherited else {
             throw LoopError(.alreadyRunning, operation: "close", detail: "stop the loop first")
         }
-        if !isClosed, !isInherited { reportPending(to: callExceptionHandler) }
-        tearDown()
+        endAll(telling: callExceptionHandler)
     }
 
-    /// Says which tasks never ended.
-    private func reportPending(to handler: (LoopExceptionContext) -> Void) {
+    /// Says which tasks never ended, and which errors nobody looked at, those of futures among them
+    /// that go with what is queued.
+    private func endAll(telling handler: (LoopExceptionContext) -> Void) {
+        guard !isClosed else { return }
+        guard !isInherited else { return tearDown() }
         for task in tasks { handler(task.pendingReport) }
+        tearDown()
+        for report in handle.takeReports(isLast: true) { handler(report) }
     }
 
     private func tearDown() {
-        guard !isClosed else { return }
         // What callbacks held is released at the end, outside the access.
         let dropped = state.pointee.close()
         handle.close()

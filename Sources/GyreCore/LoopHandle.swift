@@ -22,6 +22,8 @@ public final class LoopHandle: Sendable {
         var mail = RingBuffer<Mail>()
         var isClosed = false
         var received: UInt64 = 0
+        /// What the exception handler is to be told; nil when the loop is gone.
+        var reports: [LoopExceptionContext]? = []
     }
 
     private let inbox = Mutex(Inbox())
@@ -89,6 +91,22 @@ public final class LoopHandle: Sendable {
         }
         try send(Mail(content: .callback({ delivery.deliver(on: $0) }), site: site))
     }
+
+    /// Tells the exception handler of `context`: in a later iteration, or when the loop closes
+    /// before that.
+    ///
+    /// From any place and thread, a deinit among them. A closed loop has nobody left to tell.
+    package func report(_ context: LoopExceptionContext) {
+        let isFirst = inbox.withCheckedLock { inbox in
+            inbox.reports?.append(context)
+            return inbox.reports?.count == 1
+        }
+        guard isFirst else { return }
+        // One that closes looks for itself.
+        try? schedule({ $0.tellReports() }, site: context.site ?? Self.reportSite)
+    }
+
+    private static var reportSite: CallSite { CallSite(file: "report", line: 0) }
 
     /// Whether the loop belongs to the caller's thread, running or not.
     package var isOwnedByThisThread: Bool {
@@ -166,6 +184,15 @@ public final class LoopHandle: Sendable {
 
     func bind(to address: UInt) {
         loopAddress.store(address, ordering: .relaxed)
+    }
+
+    /// What is to be reported; with `isLast` nothing is any more.
+    func takeReports(isLast: Bool = false) -> [LoopExceptionContext] {
+        inbox.withCheckedLock { inbox in
+            let reports = inbox.reports ?? []
+            inbox.reports = isLast || inbox.reports == nil ? nil : []
+            return reports
+        }
     }
 
     /// Refuses further mail and drops what is there.

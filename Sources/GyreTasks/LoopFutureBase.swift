@@ -50,10 +50,9 @@ public class LoopFutureBase: LoopDelivery, CancellableWait, @unchecked Sendable 
     deinit {
         storedValue.destroy()
         guard status == .failure, !isErrorSeen, let failure else { return }
-        let context = LoopExceptionContext(
-            message: "The error of a future was never looked at", error: failure, site: site)
-        // A closed loop has nobody left to tell.
-        try? handle.schedule({ $0.callExceptionHandler(context) }, site: site)
+        handle.report(
+            LoopExceptionContext(
+                message: "The error of a future was never looked at", error: failure, site: site))
     }
 
     // MARK: Looking
@@ -216,11 +215,12 @@ public class LoopFutureBase: LoopDelivery, CancellableWait, @unchecked Sendable 
         while let continuation = waiters.removeFirstContinuation() { continuation.resume() }
     }
 
-    /// Tells those who waited when the delivery began; who comes meanwhile is told later.
+    /// Tells those who waited when the delivery began; who comes meanwhile is told later, and so is
+    /// who stands behind a callback that ended the run.
     package final func deliver(on loop: Loop) {
         isDeliveryScheduled = false
         var remaining = waiters.count
-        while remaining > 0, let waiter = waiters.removeFirst() {
+        while remaining > 0, !loop.operations.isInterrupted, let waiter = waiters.removeFirst() {
             remaining -= 1
             switch consume waiter {
             case .callback(let callback), .removable(let callback, _):

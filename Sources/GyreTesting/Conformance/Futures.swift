@@ -19,6 +19,12 @@ enum Futures {
         Behaviour(
             "removingADoneCallbackRemovesAll", [40], .futures, removingADoneCallbackRemovesAll),
         Behaviour("anUnseenErrorIsReportedOnce", [41], .futures, anUnseenErrorIsReportedOnce),
+        Behaviour(
+            "anUnseenErrorIsReportedWhenTheLoopCloses", [41], .futures,
+            anUnseenErrorIsReportedWhenTheLoopCloses),
+        Behaviour(
+            "aFatalErrorOfADoneCallbackLeavesTheRunAtOnce", [12], .futures,
+            aFatalErrorOfADoneCallbackLeavesTheRunAtOnce),
         Behaviour("aSeenErrorIsNotReported", [41, 42], .futures, aSeenErrorIsNotReported),
         Behaviour(
             "completingFromAThreadCrossesTheLoop", [43], .futures,
@@ -191,6 +197,46 @@ enum Futures {
         try expect(reports.first?.error as? Failure, equals: Failure(number: 7))
         let place = reports.first?.site?.description ?? ""
         try expect(place.contains("Futures.swift:"), "the place is named: \(place)")
+    }
+
+    static func anUnseenErrorIsReportedWhenTheLoopCloses(_ kit: ConformanceKit) throws {
+        let loop = try kit.makeLoop()
+        var numbers: [Int] = []
+        loop.exceptionHandler = { _, context in
+            if let failure = context.error as? Failure { numbers.append(failure.number) }
+        }
+        func fail(_ number: Int) throws -> LoopFuture<Int> {
+            let future = LoopFuture<Int>(on: loop)
+            try future.setError(Failure(number: number))
+            return future
+        }
+        // Released in the last turn, after it, and with what is queued.
+        loop.callSoon { _ = try fail(1) }
+        try kit.run(loop, .noWait)
+        _ = try fail(2)
+        loop.callSoon { [future = try fail(3)] in _ = future.isDone }
+        try loop.close()
+        try expect(numbers, equals: [1, 2, 3])
+    }
+
+    static func aFatalErrorOfADoneCallbackLeavesTheRunAtOnce(_ kit: ConformanceKit) throws {
+        let loop = try kit.makeLoop()
+        let future = LoopFuture<Int>(on: loop)
+        var ran: [Int] = []
+        future.addDoneCallback { _ in
+            ran.append(1)
+            throw LoopInterrupt()
+        }
+        future.addDoneCallback { _ in
+            ran.append(2)
+            loop.stop()
+        }
+        try future.setResult(5)
+        try expectError(LoopInterrupt.self) { try kit.run(loop) }
+        try expect(ran, equals: [1], "what ran before the interrupt")
+        try kit.run(loop)
+        try expect(ran, equals: [1, 2], "the other is told in the next run")
+        try loop.close()
     }
 
     static func aSeenErrorIsNotReported(_ kit: ConformanceKit) throws {

@@ -13,6 +13,8 @@ enum Runners {
             "anErrorWhileTheRunnerEndsIsReported", [11], .runners,
             anErrorWhileTheRunnerEndsIsReported),
         Behaviour(
+            "anErrorOfTheLastTurnIsReported", [11], .runners, anErrorOfTheLastTurnIsReported),
+        Behaviour(
             "theRunnerNamesWhatHoldsItUp", [], .runners, theRunnerNamesWhatHoldsItUp),
         Behaviour(
             "tasksMadeWhileTheRunnerEndsAreCancelled", [11], .runners,
@@ -74,6 +76,26 @@ enum Runners {
         try expect(reports[0].message.contains("fails late"), "its task: \(reports[0].message)")
         let place = reports[0].site?.description ?? ""
         try expect(place.contains("Runners.swift:"), "its place: \(place)")
+    }
+
+    static func anErrorOfTheLastTurnIsReported(_ kit: ConformanceKit) throws {
+        for steps in 0...5 {
+            let runner = kit.makeRunner(clock: ManualClock())
+            let thrown = SharedValue(0)
+            var reported = 0
+            try runner.loop.exceptionHandler = { _, context in
+                if context.error is Failure { reported += 1 }
+            }
+            try kit.run(runner) {
+                _ = Loop.running.createTask {
+                    for _ in 0..<steps { try await sleep(.zero) }
+                    thrown.update { $0 += 1 }
+                    throw Failure()
+                }
+            }
+            try kit.close(runner)
+            try expect(reported, equals: thrown.value, "after \(steps) steps")
+        }
     }
 
     static func theRunnerNamesWhatHoldsItUp(_ kit: ConformanceKit) throws {
